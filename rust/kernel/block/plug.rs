@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Submission of I/O in batches.
+//!
+//! C header: [`include/linux/blk_plug.h`](srctree/include/linux/blk_plug.h)
+
+use crate::{
+    bindings,
+    types::Opaque, //
+};
+
+/// Calls `f`, and passes on the I/O that it submits in batches.
+///
+/// What `f` submits to block devices may be held back until it returns, or until this thread
+/// sleeps, so that requests get merged, and reach the driver together.
+///
+/// `nr_ios` is the number of requests that `f` is about to submit, as far as that is known. When it
+/// is two or more, requests are allocated in batches too. A plug inside of another does nothing.
+///
+/// The C functions below this are not exported, so it is for code that is built in.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::block::plug::plugged;
+///
+/// let submitted = plugged(2, || {
+///     // Submit two requests here.
+///     2
+/// });
+/// assert_eq!(submitted, 2);
+/// ```
+#[inline]
+pub fn plugged<R>(nr_ios: u16, f: impl FnOnce() -> R) -> R {
+    let plug = Opaque::<bindings::blk_plug>::uninit();
+
+    // SAFETY: `plug` is memory for a `struct blk_plug` that stays where it is until it is finished
+    // below. `f` can neither move it nor end this function before.
+    unsafe { bindings::blk_start_plug_nr_ios(plug.get(), nr_ios) };
+
+    let result = f();
+
+    // SAFETY: `plug` was passed to `blk_start_plug_nr_ios()` by this thread.
+    unsafe { bindings::blk_finish_plug(plug.get()) };
+
+    result
+}
+
+#[cfg(CONFIG_RUST_BLOCK_PLUG_KUNIT_TEST)]
+#[kunit_tests(rust_block_plug)]
+mod tests {
+    use super::*;
+
+    /// Returns the plug of this thread.
+    fn current_plug() -> *mut bindings::blk_plug {
+        // SAFETY: Only this thread changes its plug.
+        unsafe { (*bindings::get_current()).plug }
+    }
+
+    #[test]
+    fn plug_ends_with_the_closure() {
+        assert!(current_plug().is_null());
+
+        let nr_ios = plugged(8, || {
+            // SAFETY: The plug of this thread is valid while it is set.
+            unsafe { current_plug().as_ref() }.map(|plug| plug.nr_ios)
+        });
+        assert_eq!(nr_ios, Some(8));
+        assert!(current_plug().is_null());
+    }
+
+    #[test]
+    fn outer_plug_wins() {
+        plugged(2, || {
+            let outer = current_plug();
+
+            assert!(core::ptr::eq(plugged(4, current_plug), outer));
+            assert!(core::ptr::eq(current_plug(), outer));
+        });
+    }
+}

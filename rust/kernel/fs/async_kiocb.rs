@@ -1,0 +1,640 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Owned kiocbs: reads and writes that complete some time after their submission.
+//!
+//! A [`struct kiocb`] in flight is shared by two parties. The submitter's stack may still use it
+//! inside `->read_iter()` after the device has completed it, and the device completes it from
+//! wherever it likes: a task, another poller, an interrupt, a worker. Whoever of the two lets go
+//! last owns the kiocb again. The types follow its life:
+//!
+//! - [`PreparedKiocb`]: ours alone, not submitted yet.
+//! - in flight: nobody's; reachable by the device and, where it is polled, by a [`PollQueue`].
+//! - [`CompletedKiocb`]: ours alone, with a result. It reaches [`KiocbData::complete`], or the
+//!   [`PollQueue`] that it was issued on, exactly once.
+//!
+//! C header: [`include/linux/fs.h`](srctree/include/linux/fs.h)
+//!
+//! [`struct kiocb`]: srctree/include/linux/fs.h
+
+use super::{
+    cancel_list::{
+        CancelEntry,
+        CancelFn,
+        CancelList, //
+    },
+    iopoll::{
+        PollLinks,
+        PollQueue, //
+    },
+    AsyncFile, //
+};
+use crate::{
+    alloc::{
+        kmem_cache::{
+            CacheBox,
+            Cached,
+            KmemCache, //
+        },
+        AllocError,
+        Flags, //
+    },
+    bindings,
+    error::{
+        code::*,
+        to_result, //
+    },
+    iov::user::{
+        Direction,
+        UserIter, //
+    },
+    prelude::*,
+    sync::atomic::{
+        ordering,
+        Atomic, //
+    },
+    types::Opaque, //
+};
+use core::{
+    cell::Cell,
+    ops::{
+        Deref,
+        DerefMut, //
+    },
+    ptr::NonNull, //
+};
+
+/// What a subsystem attaches to its kiocbs, and how it learns of their completion.
+pub trait KiocbData: Sized + Send + 'static {
+    /// Keeps what a polled kiocb completes into alive while it is being published.
+    type Owner: Deref<Target: PollTarget<Self>>;
+
+    /// The cache that these kiocbs are allocated from.
+    fn cache() -> &'static KmemCache<AsyncKiocb<Self>>;
+
+    /// Takes an unpolled kiocb that has completed. Runs in any context, with interrupts possibly
+    /// off, and possibly inside [`PreparedKiocb::issue`].
+    fn complete(kiocb: CompletedKiocb<Self>);
+
+    /// Gives up the reference to the owner. Called when a kiocb issued on a [`PollQueue`] has
+    /// completed; `None` means that it is owed to nobody any more and is just dropped.
+    fn release_owner(&mut self) -> Option<Self::Owner>;
+
+    /// The list that cancellable kiocbs of the same owner are on. Must be the same one for as long
+    /// as the kiocb is in flight.
+    fn cancel_list(&self) -> Option<&CancelList<Self>>;
+}
+
+/// Has a queue that polled kiocbs complete into.
+pub trait PollTarget<T: KiocbData> {
+    /// The queue.
+    fn poll_queue(&self) -> &PollQueue<T>;
+
+    /// A completed kiocb was put on the queue. Runs in any context.
+    fn completed(&self);
+}
+
+/// The submitter has let go: `->read_iter()` has returned.
+const ISSUED: u32 = 1;
+/// The device has let go: `->ki_complete()` has run.
+const COMPLETED: u32 = 2;
+
+/// A kiocb with a subsystem's data behind it.
+///
+/// # Invariants
+///
+/// - `kiocb.ki_filp` owns a reference to its file.
+/// - `cancel` is either empty or on the list of `data.cancel_list()`.
+#[repr(C)]
+pub struct AsyncKiocb<T: KiocbData> {
+    // First, so that a pointer to it is a pointer to the whole.
+    kiocb: Opaque<bindings::kiocb>,
+    /// Who has let go: [`ISSUED`] and [`COMPLETED`].
+    released: Atomic<u32>,
+    result: Cell<isize>,
+    pub(super) poll: PollLinks,
+    pub(super) cancel: CancelEntry,
+    data: T,
+}
+
+impl<T: KiocbData> Cached for AsyncKiocb<T> {
+    #[inline]
+    fn cache() -> &'static KmemCache<Self> {
+        T::cache()
+    }
+}
+
+impl<T: KiocbData> Drop for AsyncKiocb<T> {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants we own this reference, and this is its only drop.
+        unsafe { bindings::fput((*self.kiocb.get()).ki_filp) };
+    }
+}
+
+impl<T: KiocbData> AsyncKiocb<T> {
+    /// The subsystem's data.
+    #[inline]
+    pub(super) fn data(&self) -> &T {
+        &self.data
+    }
+
+    /// Whether the device has completed this kiocb.
+    ///
+    /// Acquire pairs with the fully ordered `fetch_add()` of [`AsyncKiocb::release`]: what
+    /// the device wrote before is seen after.
+    #[inline]
+    pub(super) fn is_completed(&self) -> bool {
+        self.released.load(ordering::Acquire) & COMPLETED != 0
+    }
+
+    /// Lets one of the two parties go. Returns whether the other one had gone before, so that the
+    /// caller owns the kiocb.
+    ///
+    /// # Safety
+    ///
+    /// `this` must point to a kiocb in flight whose party `who` has not been released yet; the
+    /// caller must not touch it again where this returns `false`.
+    #[inline]
+    unsafe fn release(this: NonNull<Self>, who: u32) -> bool {
+        // SAFETY: Until the line below has run, `who` keeps the kiocb alive.
+        let released = unsafe { &this.as_ref().released };
+        // ORDERING: Full, so that the party that goes last sees all that the other one wrote.
+        released.fetch_add(who, ordering::Full) != 0
+    }
+
+    /// The `struct kiocb`.
+    #[inline]
+    pub(super) fn as_raw(&self) -> *mut bindings::kiocb {
+        self.kiocb.get()
+    }
+
+    /// Ends what [`PreparedKiocb::start`] has begun and takes the kiocb off the cancel list.
+    ///
+    /// # Safety
+    ///
+    /// Must be called exactly once for each start, by the device's party.
+    #[inline]
+    unsafe fn end(&self, result: isize) {
+        if self.cancel.is_listed() {
+            if let Some(list) = self.data.cancel_list() {
+                list.remove(&self.cancel);
+            }
+        }
+        let kiocb = self.kiocb.get();
+        // SAFETY: The kiocb and its file are valid. Write access to the super block was taken when
+        // the kiocb was started.
+        unsafe {
+            if (*kiocb).ki_flags & bindings::IOCB_WRITE as c_int != 0
+                && bindings::kiocb_is_regular(kiocb)
+            {
+                bindings::kiocb_end_write(kiocb);
+            }
+        }
+        self.result.set(result);
+    }
+}
+
+/// A kiocb that has not been submitted, or not yet again.
+///
+/// # Invariants
+///
+/// Nobody else has a pointer to the kiocb.
+pub struct PreparedKiocb<T: KiocbData>(CacheBox<AsyncKiocb<T>>);
+
+impl<T: KiocbData> PreparedKiocb<T> {
+    /// Allocates a kiocb for `file` at `pos`, with the flags of the open file.
+    #[inline]
+    pub fn new(file: AsyncFile, pos: i64, data: T, gfp: Flags) -> Result<Self, AllocError> {
+        let filp = file.as_ptr();
+        // SAFETY: `file` keeps the `struct file` valid.
+        let flags = unsafe { (*filp).f_iocb_flags };
+        let kiocb = CacheBox::new(
+            AsyncKiocb {
+                kiocb: Opaque::new(bindings::kiocb {
+                    ki_filp: filp,
+                    ki_pos: pos,
+                    ki_flags: flags as c_int | bindings::IOCB_AIO_RW as c_int,
+                    ..Default::default()
+                }),
+                released: Atomic::new(0),
+                result: Cell::new(0),
+                poll: PollLinks::new(),
+                cancel: CancelEntry::new(),
+                data,
+            },
+            gfp,
+        )?;
+        // INVARIANT: The kiocb owns the reference from here on.
+        let _ = file.into_raw();
+        Ok(Self(kiocb))
+    }
+
+    #[inline]
+    fn raw(&mut self) -> &mut bindings::kiocb {
+        // SAFETY: The kiocb is initialised, and by the type invariants ours alone.
+        unsafe { &mut *self.0.kiocb.get() }
+    }
+
+    /// Sets the I/O priority: class and level as in `linux/ioprio.h`.
+    #[inline]
+    pub fn set_ioprio(&mut self, prio: u16) {
+        self.raw().ki_ioprio = prio;
+    }
+
+    /// Marks the I/O as one whose completion is also signalled to an eventfd.
+    #[inline]
+    pub fn set_eventfd(&mut self) {
+        self.raw().ki_flags |= bindings::IOCB_EVENTFD as c_int;
+    }
+
+    /// Applies `RWF_*` flags of the user; see `kiocb_set_rw_flags()` for the errors.
+    ///
+    /// `RWF_HIPRI` is accepted and dropped: polling is asked for by
+    /// [`PreparedKiocb::issue_polled`].
+    #[inline]
+    pub fn set_rw_flags(&mut self, flags: u32, direction: Direction) -> Result {
+        let kiocb = self.raw();
+        // SAFETY: `kiocb` is initialised and its file valid.
+        to_result(unsafe {
+            bindings::kiocb_set_rw_flags(kiocb, flags as bindings::rwf_t, direction.as_raw())
+        })?;
+        kiocb.ki_flags &= !(bindings::IOCB_HIPRI as c_int);
+        Ok(())
+    }
+
+    /// Checks that the file was opened for this direction ([`EBADF`]) and that it can be read or
+    /// written through iterators ([`EINVAL`]).
+    #[inline]
+    pub fn check_access(&self, direction: Direction) -> Result {
+        // SAFETY: The kiocb's file is valid, and so are its operations.
+        let (mode, fops) = unsafe {
+            let file = (*self.0.as_raw()).ki_filp;
+            ((*file).f_mode, &*(*file).f_op)
+        };
+        let (needed, supported) = match direction {
+            Direction::Read => (bindings::FMODE_READ, fops.read_iter.is_some()),
+            Direction::Write => (bindings::FMODE_WRITE, fops.write_iter.is_some()),
+        };
+        if mode & needed == 0 {
+            return Err(EBADF);
+        }
+        if !supported {
+            return Err(EINVAL);
+        }
+        Ok(())
+    }
+
+    /// Checks position, length and locks of the region about to be accessed; see
+    /// `rw_verify_area()`.
+    #[inline]
+    pub fn verify_area(&mut self, direction: Direction, count: usize) -> Result {
+        let kiocb = self.raw();
+        // SAFETY: The file is valid, `ki_pos` is a valid position to read.
+        to_result(unsafe {
+            bindings::rw_verify_area(direction.as_raw(), kiocb.ki_filp, &kiocb.ki_pos, count)
+        })
+    }
+
+    /// Checks that the device's completions can be found by polling: the file is open for direct
+    /// I/O, has an `->iopoll`, and where it is a block device, that has poll queues. Fails with
+    /// [`EOPNOTSUPP`].
+    #[inline]
+    pub fn check_pollable(&self) -> Result {
+        // SAFETY: The kiocb's file is valid, and so are its operations.
+        let pollable = unsafe {
+            let kiocb = &*self.0.as_raw();
+            kiocb.ki_flags & bindings::IOCB_DIRECT as c_int != 0
+                && (*(*kiocb.ki_filp).f_op).iopoll.is_some()
+                && bindings::file_queue_can_poll(kiocb.ki_filp)
+        };
+        if pollable {
+            Ok(())
+        } else {
+            Err(EOPNOTSUPP)
+        }
+    }
+
+    /// Whether the I/O, which the user lets wait, can be made to fail with [`EAGAIN`] before its
+    /// submission returns, and only then, where the device has no tag for it.
+    ///
+    /// That is so for block devices; a file system may fail for other reasons, and later.
+    #[inline]
+    pub fn can_fail_for_want_of_tags(&self) -> bool {
+        // SAFETY: The kiocb and its file are valid.
+        unsafe {
+            let kiocb = &*self.0.as_raw();
+            kiocb.ki_flags & bindings::IOCB_NOWAIT as c_int == 0
+                && (*kiocb.ki_filp).f_mode & bindings::FMODE_NOWAIT != 0
+                && bindings::kiocb_is_block(kiocb)
+        }
+    }
+
+    /// Submits the I/O; its completion reaches [`KiocbData::complete`], or is returned where the
+    /// I/O was over before the submitter was.
+    #[inline]
+    pub fn issue(mut self, direction: Direction, iter: &mut UserIter<'_>) -> Issued<T> {
+        self.raw().ki_complete = Some(complete_unpolled::<T>);
+        let (kiocb, returned) = self.start(direction, iter);
+        if returned != queued() {
+            // SAFETY: The I/O was not queued, so there is no device's party and this stands in.
+            return Issued::Done(unsafe { end_inline(kiocb, returned) });
+        }
+        // SAFETY: The submitter's party is released here, once.
+        if unsafe { AsyncKiocb::release(kiocb, ISSUED) } {
+            // SAFETY: Both parties have let go, so the kiocb is ours.
+            return Issued::Done(unsafe { CompletedKiocb::from_raw(kiocb) });
+        }
+        Issued::InFlight
+    }
+
+    /// Submits the I/O for polling on `queue`, which its completion also goes to, unless the I/O
+    /// was over before the submitter was: then it is returned.
+    ///
+    /// With `nowait` a device that has no room fails the I/O with [`EAGAIN`].
+    #[inline]
+    pub fn issue_polled(
+        mut self,
+        queue: &PollQueue<T>,
+        nowait: bool,
+        direction: Direction,
+        iter: &mut UserIter<'_>,
+    ) -> Issued<T> {
+        let raw = self.raw();
+        raw.ki_complete = Some(complete_polled::<T>);
+        raw.private = core::ptr::null_mut();
+        raw.ki_flags |= bindings::IOCB_HIPRI as c_int;
+        if nowait {
+            raw.ki_flags |= bindings::IOCB_NOWAIT as c_int;
+        }
+        self.issue_on(queue, direction, iter)
+    }
+
+    /// Submits the I/O to complete by interrupt, on `queue` all the same.
+    #[inline]
+    pub fn issue_unpolled(
+        mut self,
+        queue: &PollQueue<T>,
+        direction: Direction,
+        iter: &mut UserIter<'_>,
+    ) -> Issued<T> {
+        let raw = self.raw();
+        raw.ki_complete = Some(complete_polled::<T>);
+        raw.private = core::ptr::null_mut();
+        raw.ki_flags &= !(bindings::IOCB_HIPRI as c_int | bindings::IOCB_NOWAIT as c_int);
+        self.issue_on(queue, direction, iter)
+    }
+
+    #[inline]
+    fn issue_on(
+        self,
+        queue: &PollQueue<T>,
+        direction: Direction,
+        iter: &mut UserIter<'_>,
+    ) -> Issued<T> {
+        let (kiocb, returned) = self.start(direction, iter);
+        if returned != queued() {
+            // SAFETY: The I/O was not queued, so there is no device's party and this stands in.
+            return Issued::Done(unsafe { end_inline(kiocb, returned) });
+        }
+        // SAFETY: The submitter's party still keeps the kiocb alive.
+        if unsafe { kiocb.as_ref() }.is_completed() {
+            // SAFETY: The device's party has gone, and found ours still there. So the kiocb is ours.
+            return Issued::Done(unsafe { CompletedKiocb::from_raw(kiocb) });
+        }
+        // Only now, so that a poller never sees a kiocb that is still being submitted, and before
+        // the submitter lets go, so that it sees it before it sees its completion.
+        //
+        // SAFETY: The submitter's party keeps the kiocb alive until it is on the queue, which then
+        // holds it until its completion is taken from it.
+        unsafe { queue.submitted(kiocb) };
+        // SAFETY: The submitter's party is released here, once.
+        if unsafe { AsyncKiocb::release(kiocb, ISSUED) } {
+            // The device has gone in between: its completion is ours to publish.
+            // SAFETY: Both parties have let go, so the kiocb is ours.
+            publish(unsafe { CompletedKiocb::from_raw(kiocb) });
+        }
+        Issued::InFlight
+    }
+
+    /// Hands the kiocb to the file. Returns it, now shared, with what the file returned.
+    #[inline]
+    fn start(
+        self,
+        direction: Direction,
+        iter: &mut UserIter<'_>,
+    ) -> (NonNull<AsyncKiocb<T>>, isize) {
+        let kiocb = CacheBox::into_raw(self.0);
+        // SAFETY: The kiocb is not shared yet, and valid.
+        let raw = unsafe { kiocb.as_ref() }.as_raw();
+        // SAFETY: `raw` and its file are valid, and `check_access()` found the operation to be
+        // there, else the file's operations have none and `EINVAL` is right.
+        let returned = unsafe {
+            let fops = (*(*raw).ki_filp).f_op;
+            let operation = match direction {
+                Direction::Read => (*fops).read_iter,
+                Direction::Write => {
+                    if bindings::kiocb_is_regular(raw) {
+                        bindings::kiocb_start_write(raw);
+                    }
+                    (*raw).ki_flags |= bindings::IOCB_WRITE as c_int;
+                    (*fops).write_iter
+                }
+            };
+            match operation {
+                Some(operation) => operation(raw, iter.as_raw()),
+                None => EINVAL.to_errno() as isize,
+            }
+        };
+        (kiocb, returned as isize)
+    }
+}
+
+impl<T: KiocbData> Deref for PreparedKiocb<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.0.data
+    }
+}
+
+impl<T: KiocbData> DerefMut for PreparedKiocb<T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0.data
+    }
+}
+
+/// What became of an I/O by the time its submission returned.
+#[must_use = "a completed kiocb still has to be delivered"]
+pub enum Issued<T: KiocbData> {
+    /// It is on its way and will complete elsewhere.
+    InFlight,
+    /// It is over, one way or the other.
+    Done(CompletedKiocb<T>),
+}
+
+/// A kiocb that has completed, with its result.
+///
+/// # Invariants
+///
+/// Nobody else has a pointer to the kiocb.
+pub struct CompletedKiocb<T: KiocbData>(CacheBox<AsyncKiocb<T>>);
+
+impl<T: KiocbData> CompletedKiocb<T> {
+    /// Takes a kiocb that both parties have let go.
+    ///
+    /// # Safety
+    ///
+    /// The kiocb must have been started, and nobody else may have a pointer to it.
+    #[inline]
+    pub(super) unsafe fn from_raw(kiocb: NonNull<AsyncKiocb<T>>) -> Self {
+        // SAFETY: The pointer came from `CacheBox::into_raw()` in `start()`; it is ours alone.
+        Self(unsafe { CacheBox::from_raw(kiocb) })
+    }
+
+    /// Gives the kiocb away as a pointer that owns it.
+    #[inline]
+    pub(super) fn into_raw(self) -> NonNull<AsyncKiocb<T>> {
+        CacheBox::into_raw(self.0)
+    }
+
+    /// Bytes transferred, or a negative error number.
+    #[inline]
+    pub fn result(&self) -> isize {
+        self.0.result.get()
+    }
+
+    /// Makes the kiocb ready for another try at `pos`.
+    #[inline]
+    pub fn prepare_again(mut self, pos: i64) -> PreparedKiocb<T> {
+        // SAFETY: The kiocb is initialised, and by the type invariants ours alone.
+        unsafe { (*self.0.kiocb.get()).ki_pos = pos };
+        *self.0.released.get_mut() = 0;
+        PreparedKiocb(self.0)
+    }
+}
+
+impl<T: KiocbData> Deref for CompletedKiocb<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.0.data
+    }
+}
+
+impl<T: KiocbData> DerefMut for CompletedKiocb<T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0.data
+    }
+}
+
+/// What a file returns for an I/O that it will complete later.
+#[inline]
+fn queued() -> isize {
+    -(bindings::EIOCBQUEUED as isize)
+}
+
+/// The result of an I/O that was over when its submission returned.
+///
+/// A system call can be restarted by the signal code, an I/O among others cannot: it fails with
+/// `EINTR`.
+#[inline]
+fn inline_result(returned: isize) -> isize {
+    let restart = [
+        bindings::ERESTARTSYS,
+        bindings::ERESTARTNOINTR,
+        bindings::ERESTARTNOHAND,
+        bindings::ERESTART_RESTARTBLOCK,
+    ];
+    if returned < 0 && restart.iter().any(|code| returned == -(*code as isize)) {
+        return EINTR.to_errno() as isize;
+    }
+    returned
+}
+
+/// Ends a kiocb that was over when its submission returned.
+///
+/// # Safety
+///
+/// The kiocb was started and not queued, so that it is the caller's alone.
+#[inline]
+unsafe fn end_inline<T: KiocbData>(
+    kiocb: NonNull<AsyncKiocb<T>>,
+    returned: isize,
+) -> CompletedKiocb<T> {
+    // SAFETY: The kiocb is ours alone, and there is no other end.
+    unsafe {
+        kiocb.as_ref().end(inline_result(returned));
+        CompletedKiocb::from_raw(kiocb)
+    }
+}
+
+/// `->ki_complete()` of an unpolled kiocb.
+///
+/// # Safety
+///
+/// Called by the file, once, with a kiocb that [`PreparedKiocb::issue`] has started.
+unsafe extern "C" fn complete_unpolled<T: KiocbData>(kiocb: *mut bindings::kiocb, res: c_long) {
+    // SAFETY: `kiocb` is the first field of an `AsyncKiocb` and not null.
+    let kiocb = unsafe { NonNull::new_unchecked(kiocb.cast::<AsyncKiocb<T>>()) };
+    // SAFETY: The device's party keeps the kiocb alive, and ends it here, once.
+    unsafe { kiocb.as_ref().end(res as isize) };
+    // SAFETY: The device's party is released here, once.
+    if unsafe { AsyncKiocb::release(kiocb, COMPLETED) } {
+        // SAFETY: Both parties have let go, so the kiocb is ours.
+        T::complete(unsafe { CompletedKiocb::from_raw(kiocb) });
+    }
+}
+
+/// `->ki_complete()` of a kiocb that completes into a [`PollQueue`].
+///
+/// # Safety
+///
+/// Called by the file, once, with a kiocb that [`PreparedKiocb::issue_polled`] or
+/// [`PreparedKiocb::issue_unpolled`] has started.
+unsafe extern "C" fn complete_polled<T: KiocbData>(kiocb: *mut bindings::kiocb, res: c_long) {
+    // SAFETY: `kiocb` is the first field of an `AsyncKiocb` and not null.
+    let kiocb = unsafe { NonNull::new_unchecked(kiocb.cast::<AsyncKiocb<T>>()) };
+    // SAFETY: The device's party keeps the kiocb alive, and ends it here, once.
+    unsafe { kiocb.as_ref().end(res as isize) };
+    // SAFETY: The device's party is released here, once.
+    if unsafe { AsyncKiocb::release(kiocb, COMPLETED) } {
+        // SAFETY: Both parties have let go, so the kiocb is ours.
+        publish(unsafe { CompletedKiocb::from_raw(kiocb) });
+    }
+}
+
+/// Puts a completed kiocb on the queue of its owner.
+#[inline]
+pub fn publish<T: KiocbData>(mut kiocb: CompletedKiocb<T>) {
+    // Taken out first: once on the queue, the kiocb is the reaper's.
+    let Some(owner) = kiocb.release_owner() else {
+        return;
+    };
+    owner.poll_queue().completed(kiocb);
+    owner.completed();
+}
+
+/// Registers the function that cancels a kiocb: what C calls `kiocb_set_cancel_fn()`.
+///
+/// A kiocb that is not marked as asynchronous I/O's is left alone; one that has such a function
+/// already keeps it, with a warning.
+///
+/// # Safety
+///
+/// - `kiocb` must be in flight, and not be completed before this returns.
+/// - Where it is marked `IOCB_AIO_RW`, it must be one with a `T` behind it.
+pub unsafe fn set_cancel_fn<T: KiocbData>(kiocb: *mut bindings::kiocb, cancel: CancelFn) {
+    // SAFETY: A kiocb in flight is valid.
+    if unsafe { (*kiocb).ki_flags } & bindings::IOCB_AIO_RW as c_int == 0 {
+        return;
+    }
+    // SAFETY: By the caller's contract this is the first field of an `AsyncKiocb<T>`.
+    let kiocb = unsafe { &*kiocb.cast::<AsyncKiocb<T>>() };
+    if let Some(list) = kiocb.data.cancel_list() {
+        list.add(kiocb, cancel);
+    }
+}
