@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What user space passes in and gets back, and nothing else.
+//!
+//! Source: [`include/uapi/linux/aio_abi.h`](srctree/include/uapi/linux/aio_abi.h), io_submit(2),
+//! io_getevents(2).
+
+use kernel::{
+    error::code::*,
+    iov::user::{
+        Direction,
+        Layout, //
+    },
+    prelude::*,
+    uaccess::{
+        UserPtr,
+        UserSlice, //
+    }, //
+};
+
+/// `sizeof(struct iocb)`.
+const IOCB_BYTES: usize = 64;
+/// `sizeof(struct io_event)`.
+pub(crate) const EVENT_BYTES: usize = 32;
+/// What the kernel writes to each `aio_key`, and io_cancel(2) wants to find there.
+pub(crate) const KIOCB_KEY: u32 = 0;
+
+const IOCB_FLAG_RESFD: u32 = 1 << 0;
+const IOCB_FLAG_IOPRIO: u32 = 1 << 1;
+const IOCB_FLAG_HIPRI: u32 = 1 << 2;
+
+/// A `struct io_event` as its four words: `data`, `obj`, `res`, `res2`.
+pub(crate) type EventWords = [u64; 4];
+
+/// What identifies an event to user space.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct EventKey {
+    /// `aio_data` of the iocb.
+    pub(crate) data: u64,
+    /// Address of the iocb.
+    pub(crate) obj: u64,
+}
+
+impl EventKey {
+    /// The event with this result: bytes, or a negative error number.
+    #[inline]
+    pub(crate) fn with_result(self, result: i64) -> EventWords {
+        // CAST: `res` is the same bits, signed.
+        [self.data, self.obj, result as u64, 0]
+    }
+}
+
+/// An operation, and how its arguments are laid out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Opcode {
+    /// PREAD, PWRITE, PREADV, PWRITEV.
+    Transfer(Direction, Layout),
+    /// FSYNC, or FDSYNC where `datasync`.
+    Sync { datasync: bool },
+    /// POLL.
+    Poll,
+}
+
+/// A `struct iocb`, copied in once and free of what no operation accepts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Iocb {
+    pub(crate) data: u64,
+    pub(crate) rw_flags: u32,
+    opcode: u16,
+    reqprio: u16,
+    pub(crate) fd: u32,
+    pub(crate) buf: u64,
+    pub(crate) nbytes: u64,
+    pub(crate) offset: i64,
+    flags: u32,
+    resfd: u32,
+}
+
+impl Iocb {
+    /// Copies an iocb in. Fails with [`EFAULT`], and as [`Iocb::decode`] does.
+    #[inline]
+    pub(crate) fn read(from: UserPtr) -> Result<Self> {
+        let bytes = UserSlice::new(from, IOCB_BYTES)
+            .reader()
+            .read::<[u8; IOCB_BYTES]>()?;
+        Self::decode(&bytes)
+    }
+
+    /// Where `aio_key` of the iocb at `iocb` is: the lower half of the second word in both byte
+    /// orders.
+    #[inline]
+    pub(crate) fn key_ptr(iocb: UserPtr) -> UserPtr {
+        iocb.wrapping_byte_add(if cfg!(target_endian = "little") { 8 } else { 12 })
+    }
+
+    /// Fails with [`EINVAL`] where the reserved field is used, or an address or a length does not
+    /// fit the kernel's.
+    #[inline]
+    fn decode(bytes: &[u8; IOCB_BYTES]) -> Result<Self> {
+        // CAST: The lower half is the key, which user space does not set; the upper one the flags.
+        let rw_flags = (word(bytes, 8) >> 32) as u32;
+        let iocb = Self {
+            data: word(bytes, 0),
+            rw_flags,
+            opcode: u16::from_ne_bytes([bytes[16], bytes[17]]),
+            reqprio: u16::from_ne_bytes([bytes[18], bytes[19]]),
+            fd: half(bytes, 20),
+            buf: word(bytes, 24),
+            nbytes: word(bytes, 32),
+            // CAST: The same bits, signed.
+            offset: word(bytes, 40) as i64,
+            flags: half(bytes, 56),
+            resfd: half(bytes, 60),
+        };
+        if word(bytes, 48) != 0 {
+            return Err(EINVAL);
+        }
+        if usize::try_from(iocb.buf).is_err() || isize::try_from(iocb.nbytes).is_err() {
+            return Err(EINVAL);
+        }
+        Ok(iocb)
+    }
+
+    /// The operation. Fails with [`EINVAL`] for one that does not exist.
+    #[inline]
+    pub(crate) fn opcode(&self, compat: bool) -> Result<Opcode> {
+        let vector = if compat {
+            Layout::CompatVector
+        } else {
+            Layout::Vector
+        };
+        Ok(match self.opcode {
+            0 => Opcode::Transfer(Direction::Read, Layout::Buffer),
+            1 => Opcode::Transfer(Direction::Write, Layout::Buffer),
+            2 => Opcode::Sync { datasync: false },
+            3 => Opcode::Sync { datasync: true },
+            5 => Opcode::Poll,
+            7 => Opcode::Transfer(Direction::Read, vector),
+            8 => Opcode::Transfer(Direction::Write, vector),
+            _ => return Err(EINVAL),
+        })
+    }
+
+    /// Whether completions are to be found by polling.
+    #[inline]
+    pub(crate) fn is_hipri(&self) -> bool {
+        self.flags & IOCB_FLAG_HIPRI != 0
+    }
+
+    /// The descriptor of the eventfd to signal, if any.
+    #[inline]
+    pub(crate) fn resfd(&self) -> Option<u32> {
+        (self.flags & IOCB_FLAG_RESFD != 0).then_some(self.resfd)
+    }
+
+    /// The I/O priority, if one is given: class and level as in `linux/ioprio.h`.
+    #[inline]
+    pub(crate) fn ioprio(&self) -> Option<u16> {
+        (self.flags & IOCB_FLAG_IOPRIO != 0).then_some(self.reqprio)
+    }
+
+    /// The buffer, or the array of vectors.
+    #[inline]
+    pub(crate) fn buf_ptr(&self) -> UserPtr {
+        // CAST: `decode()` has checked that it fits.
+        UserPtr::from_addr(self.buf as usize)
+    }
+
+    /// Length of the buffer in bytes, or of the array in elements.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        // CAST: `decode()` has checked that it fits.
+        self.nbytes as usize
+    }
+}
+
+#[inline]
+fn word(bytes: &[u8; IOCB_BYTES], at: usize) -> u64 {
+    let mut word = [0; 8];
+    word.copy_from_slice(&bytes[at..at + 8]);
+    u64::from_ne_bytes(word)
+}
+
+#[inline]
+fn half(bytes: &[u8; IOCB_BYTES], at: usize) -> u32 {
+    let mut half = [0; 4];
+    half.copy_from_slice(&bytes[at..at + 4]);
+    u32::from_ne_bytes(half)
+}
+
+#[cfg(CONFIG_AIO_RUST_KUNIT_TEST)]
+#[kunit_tests(aio_abi)]
+mod tests {
+    use super::*;
+
+    fn iocb(set: &[(usize, u8)]) -> [u8; IOCB_BYTES] {
+        let mut bytes = [0; IOCB_BYTES];
+        for (at, value) in set {
+            bytes[*at] = *value;
+        }
+        bytes
+    }
+
+    #[test]
+    fn fields_are_where_the_header_has_them() {
+        let mut bytes = [0; IOCB_BYTES];
+        bytes[0..8].copy_from_slice(&0x1122_3344_5566_7788_u64.to_ne_bytes());
+        bytes[16..18].copy_from_slice(&8_u16.to_ne_bytes());
+        bytes[18..20].copy_from_slice(&0x6001_u16.to_ne_bytes());
+        bytes[20..24].copy_from_slice(&7_u32.to_ne_bytes());
+        bytes[24..32].copy_from_slice(&0x7f00_0000_1000_u64.to_ne_bytes());
+        bytes[32..40].copy_from_slice(&4096_u64.to_ne_bytes());
+        bytes[40..48].copy_from_slice(&(-1_i64).to_ne_bytes());
+        bytes[56..60].copy_from_slice(&7_u32.to_ne_bytes());
+        bytes[60..64].copy_from_slice(&9_u32.to_ne_bytes());
+
+        let iocb = Iocb::decode(&bytes).unwrap();
+        assert_eq!(iocb.data, 0x1122_3344_5566_7788);
+        assert_eq!(iocb.fd, 7);
+        assert_eq!(iocb.buf, 0x7f00_0000_1000);
+        assert_eq!(iocb.len(), 4096);
+        assert_eq!(iocb.offset, -1);
+        assert_eq!(iocb.resfd(), Some(9));
+        assert_eq!(iocb.ioprio(), Some(0x6001));
+        assert!(iocb.is_hipri());
+        assert_eq!(
+            iocb.opcode(false),
+            Ok(Opcode::Transfer(Direction::Write, Layout::Vector))
+        );
+        assert_eq!(
+            iocb.opcode(true),
+            Ok(Opcode::Transfer(Direction::Write, Layout::CompatVector))
+        );
+    }
+
+    #[test]
+    fn flags_off_mean_fields_unused() {
+        let iocb = Iocb::decode(&iocb(&[(18, 1), (60, 9)])).unwrap();
+        assert_eq!(iocb.resfd(), None);
+        assert_eq!(iocb.ioprio(), None);
+        assert!(!iocb.is_hipri());
+    }
+
+    #[test]
+    fn reserved_field_must_be_zero() {
+        for at in 48..56 {
+            assert_eq!(Iocb::decode(&iocb(&[(at, 1)])).err(), Some(EINVAL));
+        }
+    }
+
+    #[test]
+    fn length_must_not_be_negative() {
+        let mut bytes = [0; IOCB_BYTES];
+        bytes[32..40].copy_from_slice(&(isize::MAX as u64).to_ne_bytes());
+        assert!(Iocb::decode(&bytes).is_ok());
+        bytes[32..40].copy_from_slice(&(isize::MAX as u64 + 1).to_ne_bytes());
+        assert_eq!(Iocb::decode(&bytes).err(), Some(EINVAL));
+    }
+
+    #[test]
+    fn gaps_between_opcodes_are_invalid() {
+        for opcode in [4_u16, 6, 9, 10, 255, 65535] {
+            let mut bytes = [0; IOCB_BYTES];
+            bytes[16..18].copy_from_slice(&opcode.to_ne_bytes());
+            let iocb = Iocb::decode(&bytes).unwrap();
+            assert_eq!(iocb.opcode(false).err(), Some(EINVAL));
+        }
+    }
+
+    #[test]
+    fn event_words_are_in_order() {
+        let key = EventKey { data: 1, obj: 2 };
+        assert_eq!(key.with_result(-5), [1, 2, (-5_i64) as u64, 0]);
+    }
+}

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The duty to deliver one event.
+//!
+//! A [`Request`] comes into being when a context accepts an iocb, with a slot of that context. It
+//! is moved to whoever completes the operation: a kiocb, a work item, a poll entry. Completing it
+//! consumes it, so there is one event. Dropping it instead is what refusing the iocb means: there
+//! is no event, and the slot goes back.
+//!
+//! C counterpart: the part of `struct aio_kiocb` that all operations share.
+
+use super::{
+    abi::EventKey,
+    context::{
+        Context,
+        REQS, //
+    }, //
+};
+use kernel::{
+    alloc::kmem_cache::{
+        CacheFlags,
+        KmemCache, //
+    },
+    eventfd::EventFdContext,
+    fs::{
+        async_kiocb::{
+            AsyncKiocb,
+            CompletedKiocb,
+            KiocbData, //
+        },
+        cancel_list::CancelList, //
+    },
+    prelude::*,
+    sync::percpu_ref::HeldRef, //
+};
+
+/// A reference to a context that keeps it from ending.
+pub(crate) type ContextRef = HeldRef<Context, REQS>;
+
+/// The duty to deliver one event.
+pub(crate) struct Request {
+    /// Whom it is owed to, until it is delivered. Owns a slot there.
+    context: Option<ContextRef>,
+    key: EventKey,
+    eventfd: Option<EventFdContext>,
+}
+
+impl Request {
+    /// A request that owns a slot of `context`, which the caller has taken.
+    #[inline]
+    pub(crate) fn new(context: ContextRef, key: EventKey) -> Self {
+        Self {
+            context: Some(context),
+            key,
+            eventfd: None,
+        }
+    }
+
+    /// Has an eventfd signalled along with the event.
+    #[inline]
+    pub(crate) fn set_eventfd(&mut self, eventfd: EventFdContext) {
+        self.eventfd = Some(eventfd);
+    }
+
+    /// What identifies the event.
+    #[inline]
+    pub(crate) fn key(&self) -> EventKey {
+        self.key
+    }
+
+    /// Whether an eventfd is signalled along with the event.
+    #[inline]
+    pub(crate) fn has_eventfd(&self) -> bool {
+        self.eventfd.is_some()
+    }
+
+    /// Delivers the event to the ring. Returns the reference to the context, for the caller to drop
+    /// after all else that belongs to the request. In any context.
+    #[inline]
+    #[must_use = "the context may end when this is dropped"]
+    pub(crate) fn deliver(&mut self, result: i64) -> Option<ContextRef> {
+        let context = self.context.take()?;
+        let event = self.key.with_result(result);
+        let available = context.ring.post(&event, &context.slots);
+        if let Some(eventfd) = &self.eventfd {
+            eventfd.signal();
+        }
+        context.wait.wake(available as usize);
+        Some(context)
+    }
+}
+
+impl Drop for Request {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(context) = self.context.take() {
+            context.slots.put(1);
+        }
+    }
+}
+
+static KIOCBS: KmemCache<AsyncKiocb<Request>> =
+    KmemCache::new(c"aio_kiocb", CacheFlags::HWCACHE_ALIGN);
+
+/// Creates the cache of kiocbs. Once, at boot.
+pub(crate) fn init() -> Result {
+    KIOCBS.create()
+}
+
+impl KiocbData for Request {
+    type Owner = ContextRef;
+
+    #[inline]
+    fn cache() -> &'static KmemCache<AsyncKiocb<Self>> {
+        &KIOCBS
+    }
+
+    #[inline]
+    fn complete(mut kiocb: CompletedKiocb<Self>) {
+        let result = kiocb.result();
+        let context = kiocb.deliver(result as i64);
+        // The file first: a context that has ended has released all its files.
+        drop(kiocb);
+        drop(context);
+    }
+
+    #[inline]
+    fn release_owner(&mut self) -> Option<ContextRef> {
+        self.context.take()
+    }
+
+    #[inline]
+    fn cancel_list(&self) -> Option<&CancelList<Self>> {
+        self.context.as_ref().map(|context| &context.cancellable)
+    }
+}
