@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! As much of the ELF format as tells whether a library can be preloaded into a program.
+
+/// What an ELF file's headers say.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Elf {
+    /// For which kind of process it is.
+    pub target: Target,
+    /// Whether the dynamic linker has a part in running it: a static program names none.
+    pub has_interpreter: bool,
+}
+
+/// The class, byte order and machine of an ELF file: equal for what fits in one process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    class: u8,
+    byte_order: u8,
+    machine: u16,
+}
+
+impl Target {
+    /// Whether addresses have 32 bits.
+    pub fn is_32_bit(self) -> bool {
+        self.class == CLASS_32
+    }
+}
+
+const MAGIC: &[u8] = b"\x7fELF";
+const CLASS_32: u8 = 1;
+const CLASS_64: u8 = 2;
+const LITTLE_ENDIAN: u8 = 1;
+/// Program header type of the dynamic linker's path.
+const PT_INTERP: u32 = 3;
+
+/// Where the program headers are said to be, which differs between the classes.
+struct Layout {
+    table_offset: usize,
+    table_offset_size: usize,
+    entry_size: usize,
+    entries: usize,
+}
+
+const LAYOUT_32: Layout = Layout {
+    table_offset: 28,
+    table_offset_size: 4,
+    entry_size: 42,
+    entries: 44,
+};
+
+const LAYOUT_64: Layout = Layout {
+    table_offset: 32,
+    table_offset_size: 8,
+    entry_size: 54,
+    entries: 56,
+};
+
+/// Reads the headers, which are in the first few KiB of a file; `None` if `start` is of no ELF file
+/// or they go beyond it.
+pub fn parse(start: &[u8]) -> Option<Elf> {
+    if !start.starts_with(MAGIC) {
+        return None;
+    }
+    let (class, byte_order) = (*start.get(4)?, *start.get(5)?);
+    let layout = match class {
+        CLASS_32 => LAYOUT_32,
+        CLASS_64 => LAYOUT_64,
+        _ => return None,
+    };
+    let number = |offset: usize, size: usize| -> Option<u64> {
+        let bytes = start.get(offset..offset.checked_add(size)?)?;
+        let push = |value: u64, byte: &u8| value << 8 | u64::from(*byte);
+        Some(if byte_order == LITTLE_ENDIAN {
+            bytes.iter().rev().fold(0, push)
+        } else {
+            bytes.iter().fold(0, push)
+        })
+    };
+    let table = usize::try_from(number(layout.table_offset, layout.table_offset_size)?).ok()?;
+    let entry_size = number(layout.entry_size, 2)? as usize;
+    let entries = number(layout.entries, 2)? as usize;
+    let mut has_interpreter = false;
+    for entry in 0..entries {
+        let kind = number(table.checked_add(entry * entry_size)?, 4)?;
+        has_interpreter |= kind == u64::from(PT_INTERP);
+    }
+    Some(Elf {
+        target: Target {
+            class,
+            byte_order,
+            machine: number(18, 2)? as u16,
+        },
+        has_interpreter,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A little-endian file with the given program headers.
+    fn file(class: u8, machine: u16, kinds: &[u32]) -> Vec<u8> {
+        let (layout, header, entry) = match class {
+            CLASS_32 => (LAYOUT_32, 52, 32),
+            _ => (LAYOUT_64, 64, 56),
+        };
+        let mut file = vec![0; header + entry * kinds.len()];
+        file[..4].copy_from_slice(MAGIC);
+        file[4] = class;
+        file[5] = LITTLE_ENDIAN;
+        file[18..20].copy_from_slice(&machine.to_le_bytes());
+        file[layout.table_offset] = header as u8;
+        file[layout.entry_size] = entry as u8;
+        file[layout.entries] = kinds.len() as u8;
+        for (index, kind) in kinds.iter().enumerate() {
+            let place = header + index * entry;
+            file[place..place + 4].copy_from_slice(&kind.to_le_bytes());
+        }
+        file
+    }
+
+    #[test]
+    fn an_interpreter_is_found_anywhere_in_the_table() {
+        for class in [CLASS_32, CLASS_64] {
+            let interpreted = |kinds| parse(&file(class, 62, kinds)).unwrap().has_interpreter;
+            assert!(interpreted(&[6, 3, 1]));
+            assert!(interpreted(&[1, 1, 3]));
+            assert!(!interpreted(&[1, 2]));
+            assert!(!interpreted(&[]));
+        }
+    }
+
+    #[test]
+    fn targets_differ_by_class_and_machine() {
+        let target = |class, machine| parse(&file(class, machine, &[])).unwrap().target;
+        assert_eq!(target(CLASS_64, 62), target(CLASS_64, 62));
+        assert_ne!(target(CLASS_64, 62), target(CLASS_64, 183));
+        assert_ne!(target(CLASS_64, 62), target(CLASS_32, 62));
+        assert!(target(CLASS_32, 3).is_32_bit());
+    }
+
+    #[test]
+    fn other_and_damaged_files_are_no_elf() {
+        assert_eq!(parse(b""), None);
+        assert_eq!(parse(b"#!/bin/sh\n"), None);
+        assert_eq!(parse(MAGIC), None);
+        let whole = file(CLASS_64, 62, &[1, 3]);
+        for len in 0..whole.len() - 56 {
+            assert_eq!(parse(&whole[..len]), None, "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn this_very_program_is_dynamic() {
+        let program = std::fs::read("/proc/self/exe").unwrap();
+        assert!(parse(&program).unwrap().has_interpreter);
+    }
+}
