@@ -207,7 +207,9 @@ mod tests {
             let shared = shared.clone();
             unbound.try_spawn(GFP_KERNEL, move || {
                 for _ in 0..UPDATES {
-                    shared.variable.with_irqs_disabled(|value| value.set(value.get() + 1));
+                    shared
+                        .variable
+                        .with_irqs_disabled(|value| value.set(value.get() + 1));
                 }
                 shared.done[thread].complete_all();
             })?;

@@ -16,6 +16,7 @@ use crate::{
     request::Request, //
 };
 use kernel::{
+    block::plug,
     error::code::*,
     fs::{
         async_kiocb::{
@@ -160,6 +161,8 @@ fn make_room(context: &Context) -> bool {
     let Some(mut reaper) = context.queue.try_reap() else {
         return false;
     };
+    // What nobody has given to the device cannot be found there.
+    plug::flush();
     let ready = reaper.ready();
     loop {
         reaper.collect();

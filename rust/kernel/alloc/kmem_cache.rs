@@ -490,7 +490,10 @@ mod tests {
         }
         for (value, object) in objects.iter().enumerate() {
             assert_eq!(object.value, value as u64);
-            assert_eq!(core::ptr::from_ref(&**object).addr() % align_of::<Object>(), 0);
+            assert_eq!(
+                core::ptr::from_ref(&**object).addr() % align_of::<Object>(),
+                0
+            );
         }
         Ok(())
     }

@@ -46,8 +46,18 @@ pub fn plugged<R>(nr_ios: u16, f: impl FnOnce() -> R) -> R {
     result
 }
 
+/// Passes on what the plug of the current thread holds back, if it has one, and gives back the
+/// requests that were allocated in advance.
+///
+/// For who is about to wait, without sleeping, for I/O that may be behind the plug.
+#[inline]
+pub fn flush() {
+    // SAFETY: The plug of the current thread is null or valid, and only this thread changes it.
+    unsafe { bindings::blk_flush_plug((*bindings::get_current()).plug, false) };
+}
+
 #[cfg(CONFIG_RUST_BLOCK_PLUG_KUNIT_TEST)]
-#[kunit_tests(rust_block_plug)]
+#[macros::kunit_tests(rust_block_plug)]
 mod tests {
     use super::*;
 

@@ -205,8 +205,9 @@ impl<T: KiocbData> PreparedKiocb<T> {
     /// Allocates a kiocb for `file` at `pos`, with the flags of the open file.
     #[inline]
     pub fn new(file: AsyncFile, pos: i64, data: T, gfp: Flags) -> Result<Self, AllocError> {
-        let filp = file.as_ptr();
-        // SAFETY: `file` keeps the `struct file` valid.
+        // INVARIANT: The reference is the kiocb's from here on, whether or not there is memory for it.
+        let filp = file.into_raw();
+        // SAFETY: The reference keeps the `struct file` valid.
         let flags = unsafe { (*filp).f_iocb_flags };
         let kiocb = CacheBox::new(
             AsyncKiocb {
@@ -224,8 +225,6 @@ impl<T: KiocbData> PreparedKiocb<T> {
             },
             gfp,
         )?;
-        // INVARIANT: The kiocb owns the reference from here on.
-        let _ = file.into_raw();
         Ok(Self(kiocb))
     }
 

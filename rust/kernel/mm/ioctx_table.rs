@@ -127,9 +127,7 @@ impl<'a, T: IoctxTableEntry<ID>, const ID: u64> IoctxTable<'a, T, ID> {
         Self {
             // SAFETY: The pointer is in `mm`, and valid for as long. All access to it is atomic,
             // but that of `dump_mm()`, which prints it.
-            root: unsafe {
-                Atomic::from_ptr((&raw mut (*mm).__bindgen_anon_1.ioctx_table).cast())
-            },
+            root: unsafe { Atomic::from_ptr((&raw mut (*mm).__bindgen_anon_1.ioctx_table).cast()) },
             // SAFETY: The lock is in `mm`, valid for as long, and initialised.
             lock: unsafe { Lock::from_raw(&raw mut (*mm).__bindgen_anon_1.ioctx_lock) },
         }
@@ -251,7 +249,10 @@ impl<T: HasPercpuRef<ID>, const ID: u64> IoctxTable<'_, T, ID> {
         let found = self
             .slots(&guard)
             .and_then(|slots| slots.as_slice().get(id as usize))
-            .filter(|slot| self.context(slot, &guard).is_some_and(|c| core::ptr::eq(c, expected)));
+            .filter(|slot| {
+                self.context(slot, &guard)
+                    .is_some_and(|c| core::ptr::eq(c, expected))
+            });
         if warn_on!(found.is_none()) {
             return None;
         }
@@ -469,9 +470,11 @@ mod tests {
     }
 
     fn insert(table: &IoctxTable<'_, Context>, name: u64, gone: Option<&Arc<Gone>>) -> Result<u32> {
-        Ok(table.insert(context(name, gone)?, GFP_KERNEL, |context, id| {
-            context.id.store(id, Relaxed);
-        })?)
+        Ok(
+            table.insert(context(name, gone)?, GFP_KERNEL, |context, id| {
+                context.id.store(id, Relaxed);
+            })?,
+        )
     }
 
     #[test]
@@ -532,7 +535,10 @@ mod tests {
             assert!(table.lookup(id, |_| true).is_none());
         }
         assert_eq!(insert(&table, 5, Some(&gone))?, 1);
-        assert_eq!(table.lookup(1, |_| true).map(|context| context.name), Some(5));
+        assert_eq!(
+            table.lookup(1, |_| true).map(|context| context.name),
+            Some(5)
+        );
 
         table.take_all(drop);
         gone.all.wait_for_completion();
@@ -583,8 +589,14 @@ mod tests {
     #[test]
     fn too_many_slots_are_refused() {
         assert!(larger::<Context, 0>(u32::MAX / 2, GFP_KERNEL).is_err());
-        assert_eq!(larger::<Context, 0>(0, GFP_KERNEL).map(|s| s.as_slots().len()), Ok(4));
-        assert_eq!(larger::<Context, 0>(4, GFP_KERNEL).map(|s| s.as_slots().len()), Ok(16));
+        assert_eq!(
+            larger::<Context, 0>(0, GFP_KERNEL).map(|s| s.as_slots().len()),
+            Ok(4)
+        );
+        assert_eq!(
+            larger::<Context, 0>(4, GFP_KERNEL).map(|s| s.as_slots().len()),
+            Ok(16)
+        );
     }
 
     #[test]

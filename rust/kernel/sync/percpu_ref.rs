@@ -204,7 +204,10 @@ impl<T: HasPercpuRef<ID>, const ID: u64> PercpuRef<T, ID> {
 
         // Whoever finds `owner` here has a reference to it already, or a `&T`, so there is nothing
         // else that this store has to be ordered with.
-        if stored.cmpxchg(null(), Arc::as_ptr(&owner), Relaxed).is_err() {
+        if stored
+            .cmpxchg(null(), Arc::as_ptr(&owner), Relaxed)
+            .is_err()
+        {
             return Err(EBUSY);
         }
         // INVARIANT: The reference of `owner` now belongs to `this`.

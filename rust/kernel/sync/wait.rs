@@ -31,7 +31,7 @@ use core::cell::Cell;
 pub enum Patience {
     /// Not at all.
     None,
-    /// At most this many nanoseconds of `CLOCK_MONOTONIC`; the past is over at once.
+    /// At most this many nanoseconds of `CLOCK_MONOTONIC`.
     Nanos(i64),
     /// Until woken or interrupted.
     Forever,
@@ -39,12 +39,15 @@ pub enum Patience {
 
 impl Patience {
     /// From a relative `ktime_t` as `timespec64_to_ktime()` makes it.
+    ///
+    /// A negative one is forever: that is what a timer in C makes of it, for which the sum of such
+    /// a time and the present one has overflown.
     #[inline]
     pub fn from_ktime(nanos: i64) -> Self {
         match nanos {
             0 => Patience::None,
             // `KTIME_MAX`
-            i64::MAX => Patience::Forever,
+            i64::MAX | i64::MIN..=-1 => Patience::Forever,
             nanos => Patience::Nanos(nanos),
         }
     }

@@ -10,7 +10,6 @@
 use super::UserPtr;
 use crate::{
     bindings,
-    error::to_result,
     prelude::*, //
 };
 
@@ -32,8 +31,10 @@ use crate::{
 pub fn get_user_u32(ptr: UserPtr) -> Result<u32> {
     let mut value = 0;
     // SAFETY: `value` is ours; any user space address may be read from.
-    to_result(unsafe { bindings::get_user_u32(&mut value, ptr.as_const_ptr().cast()) })?;
-    Ok(value)
+    match unsafe { bindings::get_user_u32(&mut value, ptr.as_const_ptr().cast()) } {
+        0 => Ok(value),
+        _ => Err(EFAULT),
+    }
 }
 
 /// Reads a `u64` from user space.
@@ -43,8 +44,10 @@ pub fn get_user_u32(ptr: UserPtr) -> Result<u32> {
 pub fn get_user_u64(ptr: UserPtr) -> Result<u64> {
     let mut value = 0;
     // SAFETY: `value` is ours; any user space address may be read from.
-    to_result(unsafe { bindings::get_user_u64(&mut value, ptr.as_const_ptr().cast()) })?;
-    Ok(value)
+    match unsafe { bindings::get_user_u64(&mut value, ptr.as_const_ptr().cast()) } {
+        0 => Ok(value),
+        _ => Err(EFAULT),
+    }
 }
 
 /// Writes a `u32` to user space.
@@ -64,7 +67,10 @@ pub fn get_user_u64(ptr: UserPtr) -> Result<u64> {
 #[inline]
 pub fn put_user_u32(value: u32, ptr: UserPtr) -> Result {
     // SAFETY: Any user space address may be written to.
-    to_result(unsafe { bindings::put_user_u32(value, ptr.as_mut_ptr().cast()) })
+    match unsafe { bindings::put_user_u32(value, ptr.as_mut_ptr().cast()) } {
+        0 => Ok(()),
+        _ => Err(EFAULT),
+    }
 }
 
 /// Writes a `u64` to user space.
@@ -73,7 +79,10 @@ pub fn put_user_u32(value: u32, ptr: UserPtr) -> Result {
 #[inline]
 pub fn put_user_u64(value: u64, ptr: UserPtr) -> Result {
     // SAFETY: Any user space address may be written to.
-    to_result(unsafe { bindings::put_user_u64(value, ptr.as_mut_ptr().cast()) })
+    match unsafe { bindings::put_user_u64(value, ptr.as_mut_ptr().cast()) } {
+        0 => Ok(()),
+        _ => Err(EFAULT),
+    }
 }
 
 #[cfg(CONFIG_RUST_UACCESS_KUNIT_TEST)]

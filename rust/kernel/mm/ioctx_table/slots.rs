@@ -28,7 +28,9 @@ use core::{
 
 /// Holds one context, or is free: null.
 ///
-/// What is not null is from [`InitialRef::into_raw`](crate::sync::percpu_ref::InitialRef::into_raw).
+/// What is not null is from [`InitialRef::into_raw`].
+///
+/// [`InitialRef::into_raw`]: crate::sync::percpu_ref::InitialRef::into_raw
 pub(super) type Slot<T, const ID: u64> = Atomic<*mut PercpuRef<T, ID>>;
 
 /// What `mm->ioctx_table` points to: this, followed by `len` slots.

@@ -359,11 +359,12 @@ FIXTURE_TEARDOWN(unusual)
 static long long both_ways(struct iocb *iocb, aio_context_t polled,
 			   aio_context_t plain)
 {
+	struct iocb hipri = *iocb;
 	long long expected = submit_and_wait(plain, iocb);
 	long long seen;
 
-	set_hipri(iocb);
-	seen = submit_and_wait(polled, iocb);
+	set_hipri(&hipri);
+	seen = submit_and_wait(polled, &hipri);
 	if (seen == expected)
 		return seen;
 	ksft_print_msg("plain: %lld, polled: %lld\n", expected, seen);
