@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The kernel's own make, run in the build root on a staged tree and an object tree.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread::available_parallelism;
+
+use anyhow::{bail, Context, Result};
+
+use super::progress::Progress;
+use super::root::BuildRoot;
+use super::{beside, command, config, key};
+
+/// Objects of a whole kernel when nothing better is known.
+const OBJECTS_ESTIMATE: u64 = 2450;
+
+/// How much of a failed build's output is shown.
+const SHOWN_LINES: usize = 30;
+
+/// One kernel to build: where from, where to.
+#[derive(Clone, Copy, Debug)]
+pub struct KernelMake<'a> {
+    /// Where make runs.
+    pub root: &'a BuildRoot,
+    /// The source tree, read-only to make.
+    pub tree: &'a Path,
+    /// The object tree.
+    pub objects: &'a Path,
+}
+
+impl KernelMake<'_> {
+    /// `make` with `arguments` (targets and variables) on all processors.
+    pub fn command(&self, arguments: &[&str]) -> Result<Command> {
+        let jobs = available_parallelism().map_or(1, usize::from);
+        let mut command = self.inside()?;
+        command.args([
+            "make",
+            "O=/out",
+            "LLVM=1",
+            "CC=ccache clang",
+            &format!("-j{jobs}"),
+        ]);
+        command.args(arguments);
+        Ok(command)
+    }
+
+    /// A command in the source folder `/src`, objects at `/out`, still lacking its program.
+    pub fn inside(&self) -> Result<Command> {
+        fs::create_dir_all(self.objects)?;
+        let mut command = self.root.command(&[(self.objects, "/out")], "/src");
+        command.arg("--ro-bind").arg(self.tree).arg("/src");
+        Ok(command)
+    }
+
+    /// Resolves `fragments` into the object tree's `.config`, if they or `inputs` changed.
+    ///
+    /// `inputs` is a key of whatever else decides which symbols there are. Fails naming each line
+    /// of the fragments that did not survive.
+    pub fn configure(&self, fragments: &[PathBuf], inputs: &str, log: &Path) -> Result<()> {
+        let texts = fragments
+            .iter()
+            .map(read_text)
+            .collect::<Result<Vec<_>>>()?;
+        let key = key::of(texts.iter().map(String::as_str).chain([inputs]));
+        let stamp = self.objects.join(".configured-from");
+        if fs::read_to_string(&stamp).is_ok_and(|old| old == key) {
+            return Ok(());
+        }
+        fs::create_dir_all(self.objects)?;
+        fs::write(self.objects.join("fragment.config"), texts.concat())?;
+        self.resolve(log)?;
+        let resolved = self.objects.join(RESOLVED);
+        let lost = config::lost(&texts, &read_text(&resolved)?);
+        if !lost.is_empty() {
+            let fragments = fragments.iter().map(|path| path.display().to_string());
+            bail!(
+                "the kernel's configuration does not honour {}: fix its dependencies in {}",
+                lost.join(", "),
+                fragments.collect::<Vec<_>>().join(" or ")
+            );
+        }
+        // The old file stays when nothing changed, and so do the objects.
+        super::copy_if_changed(&resolved, &self.objects.join(".config"))?;
+        Ok(fs::write(&stamp, key)?)
+    }
+
+    /// allnoconfig, then the fragments, then the defaults of what they made visible.
+    fn resolve(&self, log: &Path) -> Result<()> {
+        let variable = format!("KCONFIG_CONFIG=/out/{RESOLVED}");
+        let mut merge = self.inside()?;
+        merge.env("KCONFIG_CONFIG", format!("/out/{RESOLVED}"));
+        merge.args(["scripts/kconfig/merge_config.sh", "-m", "-O", "/out"]);
+        merge.args([&format!("/out/{RESOLVED}"), "/out/fragment.config"]);
+        for step in [
+            self.command(&[&variable, "allnoconfig"])?,
+            merge,
+            self.command(&[&variable, "olddefconfig"])?,
+        ] {
+            self.run_logged(step, log, |_| ())?;
+        }
+        Ok(())
+    }
+
+    /// Builds bzImage if what `key` stands for is not what the objects were built from.
+    pub fn image(&self, key: &str, log: &Path) -> Result<()> {
+        let stamp = self.objects.join(".built-from");
+        let config = read_text(self.objects.join(".config"))?;
+        let key = key::of([key, &config]);
+        let image = self.objects.join("arch/x86/boot/bzImage");
+        if image.exists() && fs::read_to_string(&stamp).is_ok_and(|old| old == key) {
+            return Ok(());
+        }
+        let is_first = !self.objects.join("vmlinux").exists();
+        let _ = fs::remove_file(&stamp);
+        let mut progress = if is_first {
+            Progress::towards("kernel", beside(self.objects, ".count"), OBJECTS_ESTIMATE)
+        } else {
+            Progress::open_ended("kernel")
+        };
+        let result = self.run_logged(self.command(&["bzImage"])?, log, |line| {
+            if let Some(object) = built_object(line) {
+                progress.step(object);
+            }
+        });
+        match result {
+            Ok(()) => progress.finish(),
+            Err(_) => progress.abandon(),
+        }
+        result?;
+        Ok(fs::write(&stamp, key)?)
+    }
+
+    /// Runs a step with its output in `log`; a failure shows what matters of it.
+    fn run_logged(&self, mut command: Command, log: &Path, seen: impl FnMut(&str)) -> Result<()> {
+        if command::stream(&mut command, log, seen)?.success() {
+            return Ok(());
+        }
+        for line in telling_lines(&read_text(log)?) {
+            eprintln!("{line}");
+        }
+        bail!(
+            "the kernel does not build; the whole log is {}",
+            log.display()
+        );
+    }
+}
+
+/// Where a configuration is resolved before it takes the place of the one in use.
+const RESOLVED: &str = ".config.resolved";
+
+fn read_text(path: impl AsRef<Path>) -> Result<String> {
+    let path = path.as_ref();
+    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The object that a line of make's output says is being made: `  CC      fs/aio.o`.
+pub fn built_object(line: &str) -> Option<&str> {
+    let (verb, object) = line.strip_prefix("  ")?.split_once(' ')?;
+    let is_verb = verb.starts_with(|c: char| c.is_ascii_uppercase())
+        && verb
+            .chars()
+            .all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || "_-+".contains(c));
+    object.split_whitespace().last().filter(|_| is_verb)
+}
+
+/// What of a failed build's log explains it: from the first error on, without progress.
+pub fn telling_lines(log: &str) -> Vec<&str> {
+    let lines = log
+        .lines()
+        .filter(|line| built_object(line).is_none() && !line.contains("ing directory '"))
+        .collect::<Vec<_>>();
+    let is_error = |line: &&str| line.starts_with("error") || line.contains("rror: ");
+    let first = lines
+        .iter()
+        .position(is_error)
+        .unwrap_or(lines.len().saturating_sub(SHOWN_LINES));
+    lines.into_iter().skip(first).take(SHOWN_LINES).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_lines_are_told_from_others() {
+        assert_eq!(built_object("  CC      fs/aio.o"), Some("fs/aio.o"));
+        assert_eq!(
+            built_object("  RUSTC L rust/kernel.o"),
+            Some("rust/kernel.o")
+        );
+        assert_eq!(built_object("  CC [M]  fs/x.o"), Some("fs/x.o"));
+        assert_eq!(built_object("  LD      vmlinux"), Some("vmlinux"));
+        for other in [
+            "make[1]: x",
+            "fs/aio.c:1: error: no",
+            "  note: x",
+            "  |",
+            "",
+            "  GEN",
+        ] {
+            assert_eq!(built_object(other), None, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_failure_is_shown_from_its_first_error() {
+        let log = "  CC      a.o\nwarning: w\nerror[E1]: one\n --> a.rs\n  CC      b.o\n\
+                   make[2]: *** [x] Error 1\nmake: Leaving directory '/out'\n";
+        assert_eq!(
+            telling_lines(log),
+            ["error[E1]: one", " --> a.rs", "make[2]: *** [x] Error 1"]
+        );
+        assert_eq!(telling_lines("a\nb\n"), ["a", "b"]);
+        let long = (0..100).map(|n| format!("{n}\n")).collect::<String>();
+        let shown = telling_lines(&long);
+        assert_eq!((shown.len(), shown[0]), (30, "70"));
+    }
+}

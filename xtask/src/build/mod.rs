@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! From a clone to a kernel: build root, source, staged tree, configuration, objects.
+//!
+//! What is slow to make lives in the user's cache folder, keyed by what it was made from, and is
+//! safe to delete. What a clone made for itself lives in its `build/` folder.
+
+pub mod archive;
+pub mod command;
+pub mod config;
+pub mod host;
+pub mod key;
+pub mod kmake;
+pub mod lock;
+pub mod mirror;
+pub mod overlay;
+pub mod progress;
+pub mod root;
+pub mod source;
+pub mod stage;
+
+use std::env;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{bail, Context, Result};
+
+use kmake::KernelMake;
+use lock::CacheLock;
+pub use root::{build_root, BuildRoot};
+use stage::Stage;
+
+/// Which implementation of fs/aio a kernel has.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Flavour {
+    /// Linux with the overlay of this repository, and `CONFIG_AIO_RUST`.
+    Rust,
+    /// The untouched tree, with the C fs/aio.c.
+    C,
+}
+
+impl Flavour {
+    /// The flavour that the variable `KERNEL` asks for; Rust when it is unset or empty.
+    pub fn wanted() -> Result<Self> {
+        Self::parse(non_empty("KERNEL").as_deref())
+    }
+
+    fn parse(word: Option<&str>) -> Result<Self> {
+        match word {
+            None | Some("rust") => Ok(Flavour::Rust),
+            Some("c") => Ok(Flavour::C),
+            Some(other) => bail!("KERNEL={other} is neither rust nor c"),
+        }
+    }
+
+    /// The folder name of this flavour under `build/kernel/`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Flavour::Rust => "rust",
+            Flavour::C => "c",
+        }
+    }
+}
+
+/// The places this program reads from and writes to.
+#[derive(Clone, Debug)]
+pub struct Workspace {
+    /// The clone.
+    pub root: PathBuf,
+    /// `build/` in the clone: results and logs.
+    pub build: PathBuf,
+    /// Shared by all clones of a user: `$XDG_CACHE_HOME/polled-aio`, or under `~/.cache`.
+    pub cache: PathBuf,
+    /// The user's own kernel tree (`KERNEL_SRC`), never written to.
+    pub kernel_src: Option<PathBuf>,
+    /// A further configuration fragment (`MODE`), by its name under `configs/`.
+    pub mode: Option<String>,
+}
+
+impl Workspace {
+    /// Finds the clone this program was built from and reads the environment.
+    pub fn discover() -> Result<Self> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .parent()
+            .context("xtask/ has no parent folder")?
+            .to_path_buf();
+        Ok(Self {
+            build: root.join("build"),
+            root,
+            cache: cache_folder()?,
+            kernel_src: non_empty("KERNEL_SRC").map(PathBuf::from),
+            mode: non_empty("MODE"),
+        })
+    }
+
+    /// The configuration fragments that `MODE` asks for on top of the product's.
+    pub fn fragments(&self) -> Vec<&str> {
+        self.mode.as_deref().into_iter().collect()
+    }
+}
+
+/// A kernel that was built.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    /// A copy of the kernel image, under `build/kernel/`; the configuration lies beside it.
+    pub bzimage: PathBuf,
+}
+
+/// Builds the kernel of `flavour` if anything it is made of changed.
+///
+/// `extra_fragments` are names under `configs/` without `.config`, such as `kunit`; they are merged
+/// last. The image is always left at `build/kernel/<flavour>[-<fragment>...]/bzImage`.
+pub fn kernel(ws: &Workspace, flavour: Flavour, extra_fragments: &[&str]) -> Result<Kernel> {
+    let root = build_root(ws)?;
+    let variant = variant(flavour, extra_fragments);
+    let folder = ws.build.join("kernel").join(&variant);
+    fs::create_dir_all(&folder)?;
+    let kernel = KernelTree::prepare(ws, &root, flavour, &variant, extra_fragments)?;
+    kernel
+        .make(&root)
+        .image(&kernel.stage.key, &folder.join("build.log"))?;
+    copy_if_changed(&kernel.objects.join(".config"), &folder.join("config"))?;
+    let image = kernel.objects.join("arch/x86/boot/bzImage");
+    let bzimage = copy_if_changed(&image, &folder.join("bzImage"))?;
+    Ok(Kernel { bzimage })
+}
+
+/// A staged tree and a configured object tree. One of a variant serves all clones, in turns.
+pub struct KernelTree {
+    /// The source tree.
+    pub stage: Stage,
+    /// The object tree.
+    pub objects: PathBuf,
+    _lock: CacheLock,
+}
+
+impl KernelTree {
+    /// Stages and configures the tree `variant`; it stays locked until dropped.
+    pub fn prepare(
+        ws: &Workspace,
+        root: &BuildRoot,
+        flavour: Flavour,
+        variant: &str,
+        extra_fragments: &[&str],
+    ) -> Result<Self> {
+        let fragments = config::fragments(ws, flavour, extra_fragments)?;
+        let pristine = source::pristine(ws, root)?;
+        let lock = lock::exclusive(&pristine.lock_file(ws))?;
+        let stage = stage::staged(ws, &pristine, flavour)?;
+        let objects = pristine.objects_folder(ws, root, variant);
+        let kernel = Self {
+            stage,
+            objects,
+            _lock: lock,
+        };
+        let log = ws.build.join(format!("config-{variant}.log"));
+        kernel
+            .make(root)
+            .configure(&fragments, &kernel.stage.kconfig_key, &log)?;
+        Ok(kernel)
+    }
+
+    /// The kernel's make on this tree.
+    pub fn make<'a>(&'a self, root: &'a BuildRoot) -> KernelMake<'a> {
+        KernelMake {
+            root,
+            tree: &self.stage.tree,
+            objects: &self.objects,
+        }
+    }
+}
+
+/// The source tree of `flavour`, brought up to date with the clone.
+///
+/// It lies in the cache and is shared: another clone's build may change it after this returns, but
+/// not the files that no clone's overlay names. Read it, or copy it; do not write to it.
+pub fn staged_tree(ws: &Workspace, flavour: Flavour) -> Result<PathBuf> {
+    let root = build_root(ws)?;
+    let pristine = source::pristine(ws, &root)?;
+    let _lock = lock::exclusive(&pristine.lock_file(ws))?;
+    Ok(stage::staged(ws, &pristine, flavour)?.tree)
+}
+
+fn variant(flavour: Flavour, extra_fragments: &[&str]) -> String {
+    let mut words = vec![flavour.name()];
+    words.extend(extra_fragments);
+    words.join("-")
+}
+
+fn cache_folder() -> Result<PathBuf> {
+    let base = match (non_empty("XDG_CACHE_HOME"), non_empty("HOME")) {
+        (Some(cache), _) => PathBuf::from(cache),
+        (None, Some(home)) => Path::new(&home).join(".cache"),
+        (None, None) => bail!("set HOME or XDG_CACHE_HOME: the cache folder goes there"),
+    };
+    Ok(base.join("polled-aio"))
+}
+
+/// The path that is `path` with `suffix` after its name: what belongs to it lies beside it.
+pub fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// An environment variable's value, unless unset or empty.
+fn non_empty(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Copies `from` to `to` unless the content is the same already; returns `to`.
+fn copy_if_changed(from: &Path, to: &Path) -> Result<PathBuf> {
+    let content = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
+    write_if_changed(to, &content)?;
+    Ok(to.to_path_buf())
+}
+
+/// Writes `content` to `path`, keeping file and time stamp where it is there already.
+///
+/// Returns whether it wrote.
+fn write_if_changed(path: &Path, content: &[u8]) -> Result<bool> {
+    if fs::read(path).is_ok_and(|old| old == content) {
+        return Ok(false);
+    }
+    let folder = path.parent().context("a file has a folder")?;
+    fs::create_dir_all(folder)?;
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    std::io::Write::write_all(&mut file, content)?;
+    set_mode(file.path(), 0o644)?;
+    file.persist(path)
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(true)
+}
+
+fn set_mode(path: &Path, mode: u32) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    Ok(fs::set_permissions(path, fs::Permissions::from_mode(mode))?)
+}
+
+/// Whether a file name ends in `.extension`.
+pub fn has_extension(path: &Path, extension: &str) -> bool {
+    path.extension() == Some(OsStr::new(extension))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flavour_is_rust_or_c() {
+        assert_eq!(Flavour::parse(None).unwrap(), Flavour::Rust);
+        assert_eq!(Flavour::parse(Some("rust")).unwrap(), Flavour::Rust);
+        assert_eq!(Flavour::parse(Some("c")).unwrap(), Flavour::C);
+        assert!(Flavour::parse(Some("C++")).is_err());
+    }
+
+    #[test]
+    fn a_variant_names_its_fragments() {
+        assert_eq!(variant(Flavour::C, &[]), "c");
+        assert_eq!(variant(Flavour::Rust, &["kunit"]), "rust-kunit");
+    }
+
+    #[test]
+    fn writing_the_same_content_keeps_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b");
+        assert!(write_if_changed(&path, b"one").unwrap());
+        let before = fs::metadata(&path).unwrap().modified().unwrap();
+        assert!(!write_if_changed(&path, b"one").unwrap());
+        assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), before);
+        assert!(write_if_changed(&path, b"two").unwrap());
+    }
+}

@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The kernel source the series is based on, unpacked in the cache: Debian's, or the user's own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{bail, Context, Result};
+use serde::{Deserialize, Serialize};
+
+use super::progress::Progress;
+use super::root::{BuildRoot, MIRROR, SUITE};
+use super::{archive, command, key, lock, mirror, Workspace};
+
+const PACKAGE: &str = "linux-source-7.3";
+
+/// Checkpoints of tar (10 MiB each) when nothing better is known.
+const CHECKPOINTS_ESTIMATE: u64 = 170;
+
+/// An untouched source tree in the cache.
+#[derive(Clone, Debug)]
+pub struct Pristine {
+    /// The tree; nobody writes to it.
+    pub path: PathBuf,
+    /// Names where the tree is from; trees, stages and objects are kept by it.
+    pub key: String,
+    /// Changes whenever the content of the tree does.
+    pub generation: String,
+    /// Whether the tree follows one that the user may change at any time.
+    pub follows_user: bool,
+}
+
+impl Pristine {
+    /// Held while the trees of this source change or are built.
+    pub fn lock_file(&self, ws: &Workspace) -> PathBuf {
+        lock_file(ws, &self.key)
+    }
+
+    /// Where objects of a kernel variant go: a change of compiler never mixes two kinds.
+    pub fn objects_folder(&self, ws: &Workspace, root: &BuildRoot, variant: &str) -> PathBuf {
+        let folder = format!("{}-{}", self.key, root.key);
+        ws.cache.join("objects").join(folder).join(variant)
+    }
+}
+
+fn lock_file(ws: &Workspace, key: &str) -> PathBuf {
+    ws.cache.join("stage").join(format!("{key}.lock"))
+}
+
+/// The source tree to build on, fetched or copied first if the cache lacks it.
+pub fn pristine(ws: &Workspace, root: &BuildRoot) -> Result<Pristine> {
+    let folder = ws.cache.join("source");
+    fs::create_dir_all(&folder)?;
+    match &ws.kernel_src {
+        Some(tree) => follow_user_tree(ws, &folder, tree),
+        None => debian_tree(ws, &folder, root),
+    }
+}
+
+/// The version of Debian's source that the repository is based on.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+struct Release {
+    version: String,
+    sha256: String,
+}
+
+impl Release {
+    /// Reads `configs/linux-source`: a line `version V` and a line `sha256 H`.
+    fn parse(text: &str) -> Result<Self> {
+        let value = |name: &str| {
+            text.lines()
+                .filter_map(|line| line.split_once(' '))
+                .find(|(word, _)| *word == name)
+                .map(|(_, value)| value.trim().to_owned())
+                .with_context(|| format!("configs/linux-source has no line `{name}`"))
+        };
+        Ok(Self {
+            version: value("version")?,
+            sha256: value("sha256")?,
+        })
+    }
+
+    fn key(&self) -> String {
+        format!("{}-{}", self.version.replace('~', "."), &self.sha256[..8])
+    }
+}
+
+fn debian_tree(ws: &Workspace, folder: &Path, root: &BuildRoot) -> Result<Pristine> {
+    let pin = Release::parse(&fs::read_to_string(ws.root.join("configs/linux-source"))?)?;
+    let record = folder.join(format!("{}.json", pin.key()));
+    let _lock = lock::exclusive(&folder.join("lock"))?;
+    let release = match recorded(&record, folder) {
+        Some(release) => release,
+        None => {
+            let release = fetch(ws, folder, root, &pin)?;
+            fs::write(&record, serde_json::to_vec_pretty(&release)?)?;
+            release
+        }
+    };
+    let key = release.key();
+    Ok(Pristine {
+        path: folder.join(&key),
+        generation: key.clone(),
+        key,
+        follows_user: false,
+    })
+}
+
+/// What an earlier run took for this pin, if its tree is still there.
+fn recorded(record: &Path, folder: &Path) -> Option<Release> {
+    let release: Release = serde_json::from_slice(&fs::read(record).ok()?).ok()?;
+    folder.join(release.key()).exists().then_some(release)
+}
+
+/// Fetches the newest release, verifies the pinned one, and unpacks it.
+fn fetch(ws: &Workspace, folder: &Path, root: &BuildRoot, pin: &Release) -> Result<Release> {
+    let download = tempfile::tempdir_in(folder)?;
+    let entry = format!("deb {MIRROR} {SUITE}-backports main");
+    archive::fetch(ws, root, &[&entry], &["download", PACKAGE], download.path())?;
+    let deb = fs::read_dir(download.path())?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|path| super::has_extension(path, "deb"))
+        .with_context(|| format!("apt-get downloaded no {PACKAGE}"))?;
+    let mut query = root.command(&[(download.path(), "/download")], "/download");
+    query
+        .args(["dpkg-deb", "--field"])
+        .arg(inside(&deb))
+        .arg("Version");
+    let release = Release {
+        version: command::read(&mut query)?,
+        sha256: key::file_sha256(&deb)?,
+    };
+    verify(&release, pin)?;
+    unpack(folder, root, &deb, &folder.join(release.key()))?;
+    Ok(release)
+}
+
+fn verify(release: &Release, pin: &Release) -> Result<()> {
+    if release.version != pin.version {
+        eprintln!(
+            "Debian offers {PACKAGE} {} (sha256 {}); this repository was made with {}. Going on.",
+            release.version, release.sha256, pin.version
+        );
+    } else if release.sha256 != pin.sha256 {
+        bail!(
+            "{PACKAGE} {} has sha256 {}, not {} as in configs/linux-source: do not use it",
+            release.version,
+            release.sha256,
+            pin.sha256
+        );
+    }
+    Ok(())
+}
+
+/// Unpacks the source package under a temporary name, then renames it.
+fn unpack(folder: &Path, root: &BuildRoot, deb: &Path, tree: &Path) -> Result<()> {
+    let partial = folder.join("partial");
+    if partial.exists() {
+        fs::remove_dir_all(&partial)?;
+    }
+    fs::create_dir_all(partial.join("tree"))?;
+    let download = deb.parent().context("a download has a folder")?;
+    let binds = [(download, "/download"), (partial.as_path(), "/partial")];
+    let mut extract = root.command(&binds, "/partial");
+    extract
+        .args(["dpkg-deb", "--extract"])
+        .arg(inside(deb))
+        .arg("/partial/deb");
+    command::run(&mut extract)?;
+    let mut tar = root.command(&binds, "/partial");
+    tar.args([
+        "tar",
+        "--strip-components=1",
+        "--no-same-owner",
+        "-C",
+        "tree",
+    ]);
+    tar.args(["--checkpoint=1024", "--checkpoint-action=echo=%u"]);
+    tar.args(["-xf", &format!("deb/usr/src/{PACKAGE}.tar.xz")]);
+    let memory = folder.join("unpack.count");
+    let mut progress = Progress::towards("kernel source", memory, CHECKPOINTS_ESTIMATE);
+    let log = folder.join("unpack.log");
+    let status = command::stream(&mut tar, &log, |_| progress.step(""))?;
+    if !status.success() {
+        progress.abandon();
+        bail!(
+            "the kernel source does not unpack: is the disk full? See {}",
+            log.display()
+        );
+    }
+    progress.finish();
+    fs::rename(partial.join("tree"), tree)?;
+    Ok(fs::remove_dir_all(&partial)?)
+}
+
+/// A downloaded file's path inside the build root.
+fn inside(deb: &Path) -> PathBuf {
+    Path::new("/download").join(deb.file_name().unwrap_or_default())
+}
+
+/// Brings a copy of the user's tree up to date; what a build left in it is not copied.
+fn follow_user_tree(ws: &Workspace, folder: &Path, tree: &Path) -> Result<Pristine> {
+    let tree = tree
+        .canonicalize()
+        .with_context(|| format!("KERNEL_SRC={} is not there", tree.display()))?;
+    let makefile = fs::read_to_string(tree.join("Makefile")).unwrap_or_default();
+    if !is_linux_7_3(&makefile) {
+        bail!(
+            "KERNEL_SRC={} is no Linux 7.3 tree: its Makefile says otherwise",
+            tree.display()
+        );
+    }
+    let paths = mirror::sources(&tree)?;
+    if paths.contains(Path::new(".config")) || paths.contains(Path::new("include/config/auto.conf"))
+    {
+        bail!(
+            "KERNEL_SRC={} was built in place: run `make mrproper` there first",
+            tree.display()
+        );
+    }
+    let key = format!("tree-{}", key::of([tree.as_os_str().as_encoded_bytes()]));
+    let path = folder.join(&key);
+    let _lock = lock::exclusive(&lock_file(ws, &key))?;
+    let stamp = folder.join(format!("{key}.generation"));
+    eprintln!("copying what changed in {}", tree.display());
+    if mirror::update(&paths, &tree, &path, &|_| false)? || !stamp.exists() {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+        fs::write(&stamp, format!("{key}-{}", now.as_nanos()))?;
+    }
+    Ok(Pristine {
+        path,
+        key,
+        generation: fs::read_to_string(&stamp)?,
+        follows_user: true,
+    })
+}
+
+/// Whether a kernel's top Makefile says that it is of the 7.3 series.
+fn is_linux_7_3(makefile: &str) -> bool {
+    let says = |name: &str, value: &str| {
+        makefile
+            .lines()
+            .filter_map(|line| line.split_once('='))
+            .any(|(left, right)| left.trim() == name && right.trim() == value)
+    };
+    says("VERSION", "7") && says("PATCHLEVEL", "3")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pin_is_read_and_named() {
+        let text = "# words\nversion 7.3.4-1~bpo13+1\nsha256 0123456789abcdef\n";
+        let pin = Release::parse(text).unwrap();
+        assert_eq!(pin.key(), "7.3.4-1.bpo13+1-01234567");
+        assert!(Release::parse("version 7.3.4\n").is_err());
+    }
+
+    #[test]
+    fn a_pin_binds_its_own_version_only() {
+        let release = |version: &str, sha256: &str| Release {
+            version: version.to_owned(),
+            sha256: sha256.to_owned(),
+        };
+        assert!(verify(&release("7.3.4", "a"), &release("7.3.4", "a")).is_ok());
+        assert!(verify(&release("7.3.4", "b"), &release("7.3.4", "a")).is_err());
+        assert!(verify(&release("7.3.5", "b"), &release("7.3.4", "a")).is_ok());
+    }
+
+    #[test]
+    fn a_user_tree_must_be_7_3() {
+        assert!(is_linux_7_3("VERSION = 7\nPATCHLEVEL = 3\nSUBLEVEL = 9\n"));
+        assert!(!is_linux_7_3("VERSION = 7\nPATCHLEVEL = 2\n"));
+        assert!(!is_linux_7_3(""));
+    }
+}

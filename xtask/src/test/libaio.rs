@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! libaio's own harness, with the library it comes with and with Debian's.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{bail, Result};
+
+use super::case::{Case, Outcome};
+use super::{sections, Bench};
+use crate::build::root::{MIRROR, SUITE};
+use crate::build::{archive, command, key, lock};
+use crate::vm::report::Section;
+use crate::vm::Job;
+
+/// What is downloaded, by the name Debian gives it.
+const TARBALL: &str = "libaio_0.3.113.orig.tar.gz";
+const TARBALL_SHA256: &str = "2c44d1c5fd0d43752287c9ae1eb9c023f04ef848ea8d4aafa46e9aedb678200b";
+const UNPACKED: &str = "libaio-0.3.113";
+
+/// The cases that run on one ext4 folder; 8 and 10 want file systems of their own, and 14 is
+/// about I/O that nobody waits for.
+const CASES: &[u32] = &[2, 3, 4, 5, 7, 11, 12, 13, 15, 16, 17, 18, 19, 20, 21, 22, 23];
+
+/// The harness's own exit status for a case that cannot run.
+const SKIPPED: i32 = 3;
+
+const TIMEOUT: Duration = Duration::from_secs(900);
+
+/// Fetches and compiles the harness, and runs its cases in the guest.
+pub fn run(bench: &Bench) -> Result<Vec<Case>> {
+    let programs = compiled_harness(bench)?;
+    let job = Job::of_script(bench.ws, "libaio-harness")?;
+    let numbers: String = CASES.iter().map(|number| format!("{number}\n")).collect();
+    job.add_text("cases", &numbers)?;
+    for library in ["static", "shared"] {
+        for number in CASES {
+            let program = format!("{library}/{number}");
+            job.add(&programs.join(&program), &program)?;
+        }
+    }
+    sections::run(bench, "libaio", &job, TIMEOUT, |section| vec![case_of(section)])
+}
+
+fn case_of(section: &Section) -> Case {
+    let outcome = match section.status {
+        Some(0) => Outcome::Passed,
+        Some(SKIPPED) => Outcome::Skipped("the harness says that it cannot run here".to_owned()),
+        _ => Outcome::Failed,
+    };
+    let mut detail = section.lines.clone();
+    detail.push(match section.status {
+        Some(124) => "it took too long".to_owned(),
+        Some(status) => format!("it ended with status {status}"),
+        None => "it did not end".to_owned(),
+    });
+    Case { name: section.name.clone(), outcome, detail }
+}
+
+/// A cached folder with the cases as programs, in `static` and `shared`.
+fn compiled_harness(bench: &Bench) -> Result<PathBuf> {
+    let parent = bench.ws.cache.join("libaio");
+    let script = fs::read(bench.ws.root.join("guest/compile-libaio-harness"))?;
+    let cases = format!("{CASES:?}");
+    let root_key = &bench.host.root.key;
+    let key = key::of([root_key.as_bytes(), cases.as_bytes(), &script]);
+    let folder = parent.join(key);
+    fs::create_dir_all(&parent)?;
+    let _lock = lock::exclusive(&parent.join("lock"))?;
+    if !folder.exists() {
+        let tarball = tarball(bench, &parent)?;
+        let partial = tempfile::tempdir_in(&parent)?;
+        compile(bench, &tarball, partial.path())?;
+        fs::rename(partial.keep(), &folder)?;
+    }
+    Ok(folder)
+}
+
+/// The harness's source as Debian has it, with the hash that was looked at.
+fn tarball(bench: &Bench, folder: &Path) -> Result<PathBuf> {
+    let tarball = folder.join(TARBALL);
+    if !tarball.exists() {
+        let entry = format!("deb-src {MIRROR} {SUITE} main");
+        let verb = ["source", "--download-only", "libaio"];
+        let fetched = archive::fetch(bench.ws, &bench.host.root, &[&entry], &verb, folder);
+        // Some mirrors keep no .dsc, which is not needed: only the tarball counts.
+        if let (Err(error), false) = (fetched, tarball.exists()) {
+            return Err(error);
+        }
+    }
+    let hash = key::file_sha256(&tarball)?;
+    if hash != TARBALL_SHA256 {
+        bail!("{} has the hash {hash}, not {TARBALL_SHA256}: delete it", tarball.display());
+    }
+    Ok(tarball)
+}
+
+/// Compiles the cases in the build root into `folder`.
+fn compile(bench: &Bench, tarball: &Path, folder: &Path) -> Result<()> {
+    let mut tar = Command::new("tar");
+    command::run(tar.arg("-xf").arg(tarball).arg("-C").arg(folder))?;
+    let scripts = bench.ws.root.join("guest");
+    let mut shell = bench.host.root.command(&[(folder, "/out"), (&scripts, "/scripts")], "/out");
+    shell.args(["sh", "/scripts/compile-libaio-harness", UNPACKED]);
+    command::run(shell.args(CASES.iter().map(u32::to_string)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exit_status_is_the_outcome() {
+        let case = |status| {
+            let name = "static/2".to_owned();
+            case_of(&Section { name, lines: vec!["said".to_owned()], status })
+        };
+        assert_eq!(case(Some(0)).outcome, Outcome::Passed);
+        assert_eq!(case(Some(1)).outcome, Outcome::Failed);
+        assert_eq!(case(Some(124)).detail, ["said", "it took too long"]);
+        assert_eq!(case(None).outcome, Outcome::Failed);
+        assert!(matches!(case(Some(3)).outcome, Outcome::Skipped(_)));
+    }
+}

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Stages whose guest job reports a section for each program.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::case::{boot_cases, Case};
+use super::Bench;
+use crate::vm::report::{Section, Sections};
+use crate::vm::{Boot, Job};
+
+/// Boots the kernel under test for `job`, makes cases of each section by `cases_of`, and prints
+/// how each section ended when it did.
+pub fn run(
+    bench: &Bench,
+    name: &str,
+    job: &Job,
+    timeout: Duration,
+    cases_of: fn(&Section) -> Vec<Case>,
+) -> Result<Vec<Case>> {
+    let boot = Boot { name, kernel: &bench.bzimage, job, parameters: "", timeout };
+    let mut sections = Sections::default();
+    let mut cases = Vec::new();
+    let booted = bench.host.boot(&boot, &mut |line| {
+        if let Some(section) = sections.line(line) {
+            let found = cases_of(&section);
+            print(&section.name, &found);
+            cases.extend(found);
+        }
+    })?;
+    if let Some(section) = sections.interrupted() {
+        cases.push(Case::failed(&section.name, &["it did not end".to_owned()]));
+    }
+    cases.extend(boot_cases(&booted));
+    Ok(cases)
+}
+
+fn print(section: &str, cases: &[Case]) {
+    println!("  {section}: {}", super::case::Totals::of(cases));
+}

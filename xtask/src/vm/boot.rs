@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! One life of a machine: started, watched, ended, and its console searched for splats.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, Context, Result};
+
+use super::follow::Follow;
+use super::qemu::{Console, Machine};
+use super::report::Line;
+use super::{splat, Host, Job, Lost};
+use crate::build::command;
+
+/// What to boot.
+pub struct Boot<'a> {
+    /// Names the logs in `build/results`.
+    pub name: &'a str,
+    /// The bzImage.
+    pub kernel: &'a Path,
+    /// What to do there.
+    pub job: &'a Job,
+    /// Kernel parameters on top of the usual ones.
+    pub parameters: &'a str,
+    /// A machine that takes longer is lost.
+    pub timeout: Duration,
+}
+
+/// A machine that lived to say how its job ended.
+#[must_use = "a console may have splats"]
+#[derive(Debug)]
+pub struct Booted {
+    /// The job's exit status.
+    pub status: i32,
+    /// What the kernel complained of.
+    pub splats: Vec<String>,
+    /// The whole console.
+    pub console: PathBuf,
+}
+
+/// How often the logs are looked at.
+const TICK: Duration = Duration::from_millis(50);
+
+/// How long the kernel may go on to say what it died of.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// How long a machine may take to power off after its job.
+const POWER_OFF: Duration = Duration::from_secs(20);
+
+/// The size of the emulated NVMe namespace; it is sparse on the host.
+const NVME_BYTES: u64 = 1 << 30;
+
+impl Booted {
+    /// Fails on a job that failed and on any splat.
+    pub fn require_clean(&self) -> Result<()> {
+        if let Some(first) = self.splats.first() {
+            bail!(
+                "the kernel complained {} times, first: {first}; its console is {}",
+                self.splats.len(),
+                self.console.display()
+            );
+        }
+        if self.status != 0 {
+            bail!("the job failed with {}; the console is {}", self.status, self.console.display());
+        }
+        Ok(())
+    }
+}
+
+impl Host<'_> {
+    /// Boots a machine and sees its job through; each line of the report goes to `seen` at once.
+    ///
+    /// Fails with [`Lost`] when the machine is.
+    pub fn boot(&self, boot: &Boot, seen: &mut dyn FnMut(&str)) -> Result<Booted> {
+        let results = self.results();
+        let scratch = self.scratch(boot.job)?;
+        fs::create_dir_all(&results)?;
+        let console = results.join(format!("{}.console.log", boot.name));
+        let mut watch = Watch {
+            console: Follow::from_empty(&console)?,
+            report: Follow::from_empty(&results.join(format!("{}.report.log", boot.name)))?,
+            begun: false,
+            status: None,
+            fatal: None,
+        };
+        let machine = self.machine(boot, scratch.path(), &results, Console::Log);
+        let mut qemu = machine.command(&self.root)?;
+        command::announce(&qemu);
+        let child = qemu.stdin(Stdio::null()).spawn().context("cannot start bwrap")?;
+        let end = watch.until_the_end(child, boot.timeout, seen)?;
+        let lost = |reason| Lost {
+            boot: boot.name.to_owned(),
+            reason,
+            kernel_failed: watch.fatal.is_some(),
+            console: console.clone(),
+        };
+        let status = watch.verdict(&end).map_err(lost)?;
+        let splats = splat::search(&fs::read(&console)?)?;
+        Ok(Booted { status, splats, console })
+    }
+
+    /// Boots a machine whose console is the user's terminal, and waits for its end.
+    pub fn boot_on_terminal(&self, boot: &Boot) -> Result<ExitStatus> {
+        let results = self.results();
+        let scratch = self.scratch(boot.job)?;
+        fs::create_dir_all(&results)?;
+        let machine = self.machine(boot, scratch.path(), &results, Console::Terminal);
+        let mut qemu = machine.command(&self.root)?;
+        command::announce(&qemu);
+        qemu.status().context("cannot start bwrap")
+    }
+
+    /// A folder with the job and an empty NVMe namespace.
+    fn scratch(&self, job: &Job) -> Result<tempfile::TempDir> {
+        let parent = self.ws.build.join("tmp");
+        fs::create_dir_all(&parent)?;
+        let scratch = tempfile::tempdir_in(parent)?;
+        job.write_archive(&scratch.path().join("job.tar"))?;
+        File::create(scratch.path().join("nvme.raw"))?.set_len(NVME_BYTES)?;
+        Ok(scratch)
+    }
+
+    fn machine<'b>(
+        &'b self,
+        boot: &Boot<'b>,
+        scratch: &'b Path,
+        results: &'b Path,
+        console: Console,
+    ) -> Machine<'b> {
+        Machine {
+            kernel: boot.kernel,
+            image: &self.image,
+            scratch,
+            results,
+            name: boot.name,
+            parameters: boot.parameters,
+            accelerator: self.accelerator,
+            console,
+        }
+    }
+}
+
+/// How the QEMU process came to its end.
+enum End {
+    /// By itself.
+    Exited(ExitStatus),
+    /// Killed, for the kernel had said something fatal.
+    Killed,
+    /// Killed, for it took this long.
+    TimedOut(Duration),
+    /// Killed, for its job had ended and it stayed on.
+    DidNotPowerOff,
+}
+
+/// What is known of a running machine.
+struct Watch {
+    console: Follow,
+    report: Follow,
+    begun: bool,
+    /// The job's exit status and when it came.
+    status: Option<(i32, Instant)>,
+    /// What the kernel died of and when it said so.
+    fatal: Option<(String, Instant)>,
+}
+
+impl Watch {
+    /// Follows the logs until the machine is gone, which it is in the end.
+    fn until_the_end(
+        &mut self,
+        mut child: Child,
+        timeout: Duration,
+        seen: &mut dyn FnMut(&str),
+    ) -> Result<End> {
+        let start = Instant::now();
+        loop {
+            let exited = child.try_wait()?;
+            self.look(exited.is_some(), seen)?;
+            if let Some(status) = exited {
+                return Ok(End::Exited(status));
+            }
+            if let Some(end) = self.overdue(start, timeout) {
+                child.kill()?;
+                child.wait()?;
+                self.look(true, seen)?;
+                return Ok(end);
+            }
+            thread::sleep(TICK);
+        }
+    }
+
+    /// Whether the machine has to be killed, and why.
+    fn overdue(&self, start: Instant, timeout: Duration) -> Option<End> {
+        let passed = |since: &Instant, limit| since.elapsed() > limit;
+        if matches!(&self.fatal, Some((_, since)) if passed(since, LAST_WORDS)) {
+            Some(End::Killed)
+        } else if matches!(&self.status, Some((_, since)) if passed(since, POWER_OFF)) {
+            Some(End::DidNotPowerOff)
+        } else if passed(&start, timeout) {
+            Some(End::TimedOut(timeout))
+        } else {
+            None
+        }
+    }
+
+    /// Takes in what the logs have gained.
+    fn look(&mut self, last: bool, seen: &mut dyn FnMut(&str)) -> Result<()> {
+        let lines = |follow: &mut Follow| if last { follow.last_lines() } else { follow.lines() };
+        for line in lines(&mut self.console)? {
+            if self.fatal.is_none() {
+                self.fatal = splat::fatal(&line).map(|what| (what, Instant::now()));
+            }
+        }
+        for line in lines(&mut self.report)? {
+            match Line::of(&line) {
+                Line::Begin => self.begun = true,
+                Line::End(status) => self.status = Some((status, Instant::now())),
+                _ => seen(&line),
+            }
+        }
+        Ok(())
+    }
+
+    /// The job's exit status, or why the machine counts as lost.
+    fn verdict(&self, end: &End) -> std::result::Result<i32, String> {
+        if let Some((what, _)) = &self.fatal {
+            return Err(format!("the kernel said \"{what}\""));
+        }
+        match end {
+            End::TimedOut(limit) => return Err(format!("no end within {} s", limit.as_secs())),
+            End::DidNotPowerOff => return Err("it did not power off".to_owned()),
+            End::Exited(status) if !status.success() => return Err(format!("QEMU failed: {status}")),
+            End::Exited(_) | End::Killed => {}
+        }
+        match (self.status, self.begun) {
+            (Some((status, _)), _) => Ok(status),
+            (None, true) => Err("it went away in the middle of its job".to_owned()),
+            (None, false) => Err("it never got to its job".to_owned()),
+        }
+    }
+}

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Virtual machines: a kernel, Debian's user space, emulated devices, and a job to run.
+//!
+//! A machine is booted for one job and thrown away. What the job says comes back as a report on a
+//! serial port of its own; the console is watched while the machine runs and searched for splats
+//! at the end. A machine that dies, hangs or never says how its job ended is [`Lost`], which is
+//! not the same as a job that failed.
+
+mod accelerator;
+mod boot;
+mod follow;
+mod image;
+mod job;
+mod lost;
+mod preload;
+mod qemu;
+pub mod report;
+mod splat;
+
+pub use boot::{Boot, Booted};
+pub use job::Job;
+pub use lost::Lost;
+pub use splat::kernel_message;
+pub use preload::{preload_cargo, preload_programs, PreloadPrograms};
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use crate::build::{build_root, BuildRoot, Workspace};
+use accelerator::Accelerator;
+
+/// What every boot on this host has in common.
+pub struct Host<'a> {
+    /// Where results and scratch files go.
+    pub ws: &'a Workspace,
+    /// The root that QEMU and the compilers come from.
+    pub root: BuildRoot,
+    image: PathBuf,
+    accelerator: Accelerator,
+}
+
+impl<'a> Host<'a> {
+    /// Readies the build root and the guest's disk, and finds out whether KVM can boot `kernel`.
+    pub fn prepare(ws: &'a Workspace, kernel: &Path) -> Result<Self> {
+        let root = build_root(ws)?;
+        qemu::require_version(&root)?;
+        let image = image::guest_image(ws, &root)?;
+        let accelerator = Accelerator::Emulation;
+        let mut host = Self { ws, root, image, accelerator };
+        host.accelerator = accelerator::choose(&mut host, kernel)?;
+        Ok(host)
+    }
+
+    /// The folder where logs and verdicts go.
+    pub fn results(&self) -> PathBuf {
+        self.ws.build.join("results")
+    }
+}
+
+/// DEVELOPMENT ONLY
+pub fn dev_kernel(ws: &Workspace, flavour: crate::build::Flavour, fragments: &[&str]) -> Result<PathBuf> {
+    if let Ok(path) = std::env::var("AIO_DEV_BZIMAGE") {
+        return Ok(path.into());
+    }
+    Ok(crate::build::kernel(ws, flavour, fragments)?.bzimage)
+}
+
+/// DEVELOPMENT ONLY
+pub fn dev_tree(ws: &Workspace, flavour: crate::build::Flavour) -> Result<PathBuf> {
+    if let Ok(path) = std::env::var("AIO_DEV_TREE") {
+        return Ok(path.into());
+    }
+    crate::build::staged_tree(ws, flavour)
+}

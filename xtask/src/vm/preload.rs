@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! hipri-run and its library, compiled for the guest.
+//!
+//! They are compiled in the build root, whose Debian is the guest's. Their crates are fetched by
+//! the host's cargo, which fetched ours: how this host reaches crates.io is known to it only.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use super::Job;
+use crate::build::{command, key, BuildRoot, Workspace};
+
+/// The programs of `tools/aio`, linked against the guest's C library.
+pub struct PreloadPrograms {
+    folder: PathBuf,
+}
+
+impl PreloadPrograms {
+    /// Puts them on the job's path.
+    pub fn add_to(&self, job: &Job) -> Result<()> {
+        for file in ["hipri-run", "libhipri.so"] {
+            job.add(&self.folder.join(file), &format!("bin/{file}"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Compiles `tools/aio` in the build root, whose Debian is the guest's.
+pub fn preload_programs(ws: &Workspace, root: &BuildRoot) -> Result<PreloadPrograms> {
+    command::run(preload_cargo(ws, root, "build")?.arg("--quiet"))?;
+    Ok(PreloadPrograms { folder: target_folder(ws).join("release") })
+}
+
+/// A cargo command in the build root on the workspace `tools/aio`.
+pub fn preload_cargo(ws: &Workspace, root: &BuildRoot, verb: &str) -> Result<Command> {
+    let source = ws.root.join("tools/aio");
+    let target = target_folder(ws);
+    fs::create_dir_all(&target)?;
+    let crates = vendored_crates(ws, &source)?;
+    let binds = [(source.as_path(), "/src"), (&target, "/target"), (&crates, "/crates")];
+    let mut cargo = root.command(&binds, "/src");
+    cargo.env("CARGO_TARGET_DIR", "/target");
+    cargo.args(["cargo", verb, "--release", "--locked", "--offline"]);
+    cargo.args(["--config", "source.crates-io.replace-with='vendored'"]);
+    cargo.args(["--config", "source.vendored.directory='/crates'"]);
+    Ok(cargo)
+}
+
+fn target_folder(ws: &Workspace) -> PathBuf {
+    ws.build.join("tools-aio")
+}
+
+/// The sources of all crates in the lock file, fetched once for its content.
+fn vendored_crates(ws: &Workspace, source: &Path) -> Result<PathBuf> {
+    let lock_file = source.join("Cargo.lock");
+    let lock = fs::read(&lock_file)
+        .with_context(|| format!("cannot read {}", lock_file.display()))?;
+    let parent = ws.cache.join("crates");
+    let crates = parent.join(key::of([lock]));
+    if crates.exists() {
+        return Ok(crates);
+    }
+    fs::create_dir_all(&parent)?;
+    let partial = tempfile::tempdir_in(&parent)?;
+    let mut cargo = Command::new("cargo");
+    cargo.args(["vendor", "--quiet", "--locked", "--manifest-path"]);
+    cargo.arg(source.join("Cargo.toml")).arg(partial.path());
+    command::read(&mut cargo).context("cannot fetch the crates of tools/aio: is there a network?")?;
+    fs::rename(partial.keep(), &crates)?;
+    Ok(crates)
+}
