@@ -324,7 +324,7 @@ impl Context {
 fn ring_events(nr_events: u32) -> Result<u32> {
     // As in C a number that does not fit wraps, and is then too large or too small.
     let events = nr_events
-        .max(cpu::nr_cpu_ids().wrapping_mul(4))
+        .max(cpu::num_possible_cpus().wrapping_mul(4))
         .wrapping_mul(2);
     if events > MAX_EVENTS {
         return Err(EINVAL);
@@ -347,7 +347,7 @@ mod tests {
 
     #[test]
     fn a_small_ring_has_some_for_each_cpu() {
-        assert_eq!(ring_events(1), Ok(cpu::nr_cpu_ids() * 8));
+        assert_eq!(ring_events(1), Ok(cpu::num_possible_cpus() * 8));
     }
 
     #[test]

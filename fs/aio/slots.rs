@@ -32,7 +32,7 @@ impl Slots {
         Ok(Self {
             shared: Atomic::new(total),
             local: PerCpu::new_zero(GFP_KERNEL)?,
-            batch: batch_size(total, cpu::nr_cpu_ids()),
+            batch: batch_size(total, cpu::num_possible_cpus()),
         })
     }
 
@@ -88,11 +88,12 @@ fn batch_size(total: u32, cpus: u32) -> u32 {
 /// that less than two stay.
 #[inline]
 fn keep(free: u32, batch: u32) -> (u32, u32) {
-    let Some(surplus) = free.checked_sub(batch) else {
-        return (free, 0);
-    };
-    let given = surplus - surplus % batch.max(1);
-    (free - given, given)
+    // A division costs more than the one round that there mostly is, if any.
+    let mut kept = free;
+    while kept / 2 >= batch {
+        kept -= batch;
+    }
+    (kept, free - kept)
 }
 
 #[cfg(CONFIG_AIO_RUST_KUNIT_TEST)]
