@@ -46,12 +46,12 @@ const BATCH: usize = 32;
 /// Why polling paused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Pause {
-    /// As many completions as wanted were found.
+    /// Completions were found, and no more come at the moment.
     Found,
-    /// Asking cannot find more: what is in flight, if anything, completes by itself.
+    /// Asking cannot find any: what is in flight, if anything, completes by itself.
     NothingToPoll,
-    /// A signal, the end of the context or of patience.
-    Stopped,
+    /// There is no reason to ask on: see [`is_over`]. There may be completions all the same.
+    Over,
 }
 
 /// Reads events of a polled context; see [`super::reap::getevents`].
@@ -80,13 +80,15 @@ pub(crate) fn read(context: &Context, events: &mut Events, patience: Patience) -
         if context.is_dead() {
             return events.unless_any(Some(EINVAL));
         }
-        if events.room() == 0 || pause == Pause::Stopped {
+        if full && events.room() > 0 {
+            // More than a batch had completed.
+            continue;
+        }
+        let satisfied = events.room() == 0 || events.is_enough();
+        if satisfied || pause == Pause::Over || is_over(context, &deadline) {
             return Ok(events.got);
         }
-        if events.is_enough() && !full {
-            return Ok(events.got);
-        }
-        if pause == Pause::NothingToPoll && !events.is_enough() {
+        if pause == Pause::NothingToPoll {
             if let Err(error) = wait_for_work(context, &deadline) {
                 return events.unless_any(error);
             }
@@ -94,10 +96,11 @@ pub(crate) fn read(context: &Context, events: &mut Events, patience: Patience) -
     }
 }
 
-/// Asks the devices until as much has completed as the caller waits for, and fits a batch.
+/// Asks the devices until something has completed, and as long as more comes, up to what the caller
+/// waits for or a batch.
 ///
-/// At least once, unless something is there already. Where the caller would not wait, not more than
-/// once.
+/// At least once, unless there is enough already; where the caller would not wait, only once. What
+/// was found is not kept from others for longer than it takes to ask.
 #[inline]
 fn poll(
     context: &Context,
@@ -109,35 +112,40 @@ fn poll(
     let asks_once = events.is_enough() || deadline.is_none();
     reaper.collect();
     loop {
-        if reaper.ready() >= wanted {
+        let ready = reaper.ready();
+        if ready >= wanted {
             return Pause::Found;
         }
         let pass = reaper.poll();
         reaper.collect();
         if asks_once {
-            return Pause::Stopped;
+            return Pause::Over;
+        }
+        if ready > 0 && reaper.ready() == ready {
+            return Pause::Found;
+        }
+        if reaper.ready() > 0 {
+            continue;
         }
         if pass != Pass::Polled {
             return Pause::NothingToPoll;
         }
-        if reaper.ready() >= wanted {
-            return Pause::Found;
-        }
-        if context.is_dead() || current!().signal_pending() || is_over(deadline) {
-            return Pause::Stopped;
+        if is_over(context, deadline) {
+            return Pause::Over;
         }
         cond_resched();
         cpu_relax();
     }
 }
 
-/// Whether patience has ended.
+/// Whether the wait is over: by a signal, with the context, or with patience.
 #[inline]
-fn is_over(deadline: &Option<Deadline>) -> bool {
-    match deadline {
+fn is_over(context: &Context, deadline: &Option<Deadline>) -> bool {
+    let out_of_patience = match deadline {
         Some(deadline) => deadline.patience() == Patience::None,
         None => true,
-    }
+    };
+    out_of_patience || context.is_dead() || current!().signal_pending()
 }
 
 /// Sleeps until nobody else polls. Fails where the wait of the system call is over: with `None`, or

@@ -23,6 +23,7 @@ use std::env;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{bail, Context, Result};
 
@@ -149,6 +150,7 @@ impl KernelTree {
         let lock = lock::exclusive(&pristine.lock_file(ws))?;
         let stage = stage::staged(ws, &pristine, flavour)?;
         let objects = pristine.objects_folder(ws, root, variant);
+        seed(&objects, &pristine.objects_folder(ws, root, flavour.name()))?;
         let kernel = Self {
             stage,
             objects,
@@ -180,6 +182,24 @@ pub fn staged_tree(ws: &Workspace, flavour: Flavour) -> Result<PathBuf> {
     let pristine = source::pristine(ws, &root)?;
     let _lock = lock::exclusive(&pristine.lock_file(ws))?;
     Ok(stage::staged(ws, &pristine, flavour)?.tree)
+}
+
+/// Starts a new object tree from the product's of the same source tree, if that was built.
+///
+/// To make it is then as if the configuration had changed: most objects stay.
+fn seed(objects: &Path, product: &Path) -> Result<()> {
+    if objects.exists() || !product.join("vmlinux").exists() {
+        return Ok(());
+    }
+    let partial = beside(objects, ".partial");
+    if partial.exists() {
+        fs::remove_dir_all(&partial)?;
+    }
+    let mut cp = Command::new("cp");
+    cp.args(["--archive", "--reflink=auto"])
+        .args([product, &partial]);
+    command::run(&mut cp)?;
+    Ok(fs::rename(&partial, objects)?)
 }
 
 fn variant(flavour: Flavour, extra_fragments: &[&str]) -> String {
@@ -259,6 +279,20 @@ mod tests {
     fn a_variant_names_its_fragments() {
         assert_eq!(variant(Flavour::C, &[]), "c");
         assert_eq!(variant(Flavour::Rust, &["kunit"]), "rust-kunit");
+    }
+
+    #[test]
+    fn a_new_object_tree_starts_from_a_built_one_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let (product, objects) = (folder.path().join("rust"), folder.path().join("rust-kunit"));
+        fs::create_dir(&product).unwrap();
+        seed(&objects, &product).unwrap();
+        assert!(!objects.exists());
+        fs::write(product.join("vmlinux"), "").unwrap();
+        seed(&objects, &product).unwrap();
+        assert!(objects.join("vmlinux").exists());
+        fs::remove_file(product.join("vmlinux")).unwrap();
+        seed(&objects, &product).unwrap();
     }
 
     #[test]

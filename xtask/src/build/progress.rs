@@ -59,18 +59,14 @@ impl Progress {
 
     /// Counts one step; `detail` says which.
     pub fn step(&mut self, detail: &str) {
-        let tenth = self.count.step();
-        match (&self.bar, tenth) {
-            (Some(bar), _) => {
-                // The estimate may be short; a bar that is full already would look done.
-                bar.set_position(self.count.shown());
-                bar.set_prefix(detail.to_owned());
-            }
-            (None, Some(tenth)) => {
-                let seconds = self.started.elapsed().as_secs();
-                eprintln!("{}: {} % after {seconds} s", self.label, tenth * 10);
-            }
-            (None, None) => {}
+        let milestone = self.count.step();
+        if let Some(bar) = &self.bar {
+            // The estimate may be short; a bar that is full already would look done.
+            bar.set_position(self.count.shown());
+            bar.set_prefix(detail.to_owned());
+        } else if let Some(milestone) = milestone {
+            let seconds = self.started.elapsed().as_secs();
+            eprintln!("{}: {milestone} after {seconds} s", self.label);
         }
     }
 
@@ -98,6 +94,9 @@ impl Progress {
     }
 }
 
+/// How many steps of unknown many make a line.
+const STRIDE: u64 = 250;
+
 /// Steps done, of how many.
 struct Count {
     done: u64,
@@ -105,19 +104,17 @@ struct Count {
 }
 
 impl Count {
-    /// Counts one and returns the tenth (1 to 9) that it completed, if it did.
-    fn step(&mut self) -> Option<u64> {
-        let before = self.tenths();
+    /// Counts one and says which milestone that reached, if it did.
+    ///
+    /// Milestones are tenths of what is expected, or else each [`STRIDE`] steps. The end is none.
+    fn step(&mut self) -> Option<String> {
         self.done += 1;
-        let after = self.tenths();
-        (after > before && after < 10).then_some(after)
-    }
-
-    fn tenths(&self) -> u64 {
-        match self.expected {
-            Some(expected) => (self.done * 10 / expected.max(1)).min(10),
-            None => 0,
-        }
+        let Some(expected) = self.expected else {
+            return (self.done % STRIDE == 0).then(|| format!("{} steps", self.done));
+        };
+        let tenths = |done: u64| done * 10 / expected.max(1);
+        let reached = tenths(self.done);
+        (reached > tenths(self.done - 1) && reached < 10).then(|| format!("{} %", reached * 10))
     }
 
     /// What a bar shows: never quite full while steps still come.
@@ -133,22 +130,23 @@ impl Count {
 mod tests {
     use super::*;
 
-    fn tenths(expected: Option<u64>, steps: u64) -> Vec<u64> {
+    fn milestones(expected: Option<u64>, steps: u64) -> Vec<String> {
         let mut count = Count { done: 0, expected };
         (0..steps).filter_map(|_| count.step()).collect()
     }
 
     #[test]
     fn each_tenth_is_told_once() {
-        assert_eq!(tenths(Some(100), 100), [1, 2, 3, 4, 5, 6, 7, 8, 9]);
-        assert_eq!(tenths(Some(100), 55), [1, 2, 3, 4, 5]);
-        assert_eq!(tenths(Some(5), 5), [2, 4, 6, 8]);
+        let told = milestones(Some(100), 100);
+        assert_eq!(told.len(), 9);
+        assert_eq!((&*told[0], &*told[8]), ("10 %", "90 %"));
+        assert_eq!(milestones(Some(5), 5), ["20 %", "40 %", "60 %", "80 %"]);
     }
 
     #[test]
     fn an_estimate_may_be_short_or_missing() {
-        assert_eq!(tenths(Some(10), 30), [1, 2, 3, 4, 5, 6, 7, 8, 9]);
-        assert_eq!(tenths(None, 30), [] as [u64; 0]);
+        assert_eq!(milestones(Some(10), 30).len(), 9);
+        assert_eq!(milestones(None, 600), ["250 steps", "500 steps"]);
         let count = Count {
             done: 30,
             expected: Some(10),

@@ -34,7 +34,10 @@ struct FioOutput {
 
 /// Reads the only job from what fio wrote, which may have notes before the JSON.
 pub fn parse(lines: &[String]) -> Result<FioJob> {
-    let start = lines.iter().position(|line| line == "{").context("fio wrote no JSON")?;
+    let start = lines
+        .iter()
+        .position(|line| line == "{")
+        .context("fio wrote no JSON")?;
     let output: FioOutput =
         serde_json::from_str(&lines[start..].join("\n")).context("fio wrote unknown JSON")?;
     output.jobs.into_iter().next().context("fio ran no job")
@@ -62,7 +65,13 @@ mod tests {
 "#;
         let job = parse(&lines(text)).unwrap();
         assert_eq!((job.error, job.ctx), (0, 42));
-        assert_eq!(job.read, FioDirection { iops: 12.5, total_ios: 100 });
+        assert_eq!(
+            job.read,
+            FioDirection {
+                iops: 12.5,
+                total_ios: 100
+            }
+        );
     }
 
     #[test]

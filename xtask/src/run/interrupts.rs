@@ -13,7 +13,10 @@ impl DataQueueInterrupts {
     ///
     /// Fails if there is none: then nothing could be told from a count of zero.
     pub fn parse(lines: &[String]) -> Result<Self> {
-        let counts = lines.iter().filter_map(|line| data_queue_count(line)).collect::<Vec<_>>();
+        let counts = lines
+            .iter()
+            .filter_map(|line| data_queue_count(line))
+            .collect::<Vec<_>>();
         (!counts.is_empty())
             .then(|| Self(counts.iter().sum()))
             .context("the guest has no interrupt of an NVMe data queue")
@@ -39,7 +42,11 @@ impl DataQueueInterrupts {
 fn data_queue_count(line: &str) -> Option<u64> {
     let mut words = line.split_whitespace();
     words.next()?.strip_suffix(':')?;
-    let (_, queue) = line.split_whitespace().last()?.strip_prefix("nvme")?.split_once('q')?;
+    let (_, queue) = line
+        .split_whitespace()
+        .last()?
+        .strip_prefix("nvme")?
+        .split_once('q')?;
     if queue.parse::<u32>().ok()? == 0 {
         return None;
     }

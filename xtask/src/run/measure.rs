@@ -39,8 +39,14 @@ impl Measured {
     /// Every way in which the rows are not what `plans` promise.
     pub fn faults(&self, plans: &[Plan]) -> Vec<String> {
         let missing = plans.get(self.rows.len()..).unwrap_or_default();
-        let missing = missing.iter().map(|plan| format!("{}: it did not run", plan.key()));
-        let faulty = self.rows.iter().zip(plans).filter_map(|(row, plan)| row.fault(plan));
+        let missing = missing
+            .iter()
+            .map(|plan| format!("{}: it did not run", plan.key()));
+        let faulty = self
+            .rows
+            .iter()
+            .zip(plans)
+            .filter_map(|(row, plan)| row.fault(plan));
         faulty.chain(missing).collect()
     }
 }
@@ -52,7 +58,11 @@ pub fn measure(
     seen: &mut dyn FnMut(&Row),
 ) -> Result<Measured> {
     let job = Job::of_script(host.ws, "fio-rows")?;
-    let lines: String = measurement.plans.iter().map(|plan| plan.line() + "\n").collect();
+    let lines: String = measurement
+        .plans
+        .iter()
+        .map(|plan| plan.line() + "\n")
+        .collect();
     job.add_text("rows", &lines)?;
     measurement.programs.add_to(&job)?;
     let boot = Boot {
@@ -63,10 +73,15 @@ pub fn measure(
         timeout: measurement.timeout,
     };
     let mut sections = Sections::default();
-    let mut rows = Rows { plans: measurement.plans, ..Rows::default() };
+    let mut rows = Rows {
+        plans: measurement.plans,
+        ..Rows::default()
+    };
     let mut failure = None;
     let booted = host.boot(&boot, &mut |line| {
-        let row = sections.line(line).map_or(Ok(None), |section| rows.section(&section));
+        let row = sections
+            .line(line)
+            .map_or(Ok(None), |section| rows.section(&section));
         match row {
             Ok(Some(row)) => seen(row),
             Ok(None) => {}
@@ -75,7 +90,10 @@ pub fn measure(
     })?;
     match failure {
         Some(error) => Err(error),
-        None => Ok(Measured { rows: rows.rows, booted }),
+        None => Ok(Measured {
+            rows: rows.rows,
+            booted,
+        }),
     }
 }
 
@@ -112,8 +130,14 @@ impl Rows<'_> {
 
     /// The row of the fio run between two counts of interrupts.
     fn complete(&mut self, after: &Section) -> Result<&Row> {
-        let before = self.before.take().context("no interrupts were counted before a row")?;
-        let section = self.fio.take().context("interrupts were counted without a row")?;
+        let before = self
+            .before
+            .take()
+            .context("no interrupts were counted before a row")?;
+        let section = self
+            .fio
+            .take()
+            .context("interrupts were counted without a row")?;
         let plan = self.next_plan(&section.name)?;
         let interrupts = DataQueueInterrupts::parse(&after.lines)?.since(before);
         let row = match fio::parse(&section.lines) {
@@ -157,7 +181,10 @@ mod tests {
             depth: 1,
             blocks: 10,
         }];
-        let mut rows = Rows { plans: &plans, ..Rows::default() };
+        let mut rows = Rows {
+            plans: &plans,
+            ..Rows::default()
+        };
         let json = r#""jobs":[{"error":0,"ctx":5,
             "read":{"iops":1.5,"total_ios":10},"write":{"iops":0,"total_ios":0}}]}"#;
         let before = section("interrupts before", &[&queue(3)], 0);
@@ -172,11 +199,21 @@ mod tests {
     #[test]
     fn a_failed_fio_and_a_stranger_do_not_pass() {
         let plans = [Plan::new(Engine::UringPolled, Pattern::RandomRead, 1)];
-        let mut rows = Rows { plans: &plans, ..Rows::default() };
-        rows.section(&section("interrupts before", &[&queue(3)], 0)).unwrap();
-        rows.section(&section("fio io_uring+hipri randread 1", &["{", "}"], 1)).unwrap();
-        let row = rows.section(&section("interrupts after", &[&queue(3)], 0)).unwrap().unwrap();
+        let mut rows = Rows {
+            plans: &plans,
+            ..Rows::default()
+        };
+        rows.section(&section("interrupts before", &[&queue(3)], 0))
+            .unwrap();
+        rows.section(&section("fio io_uring+hipri randread 1", &["{", "}"], 1))
+            .unwrap();
+        let row = rows
+            .section(&section("interrupts after", &[&queue(3)], 0))
+            .unwrap()
+            .unwrap();
         assert_eq!(row.verify, Verify::Failed);
-        assert!(rows.section(&section("unsupported libaio randread 1", &[], 0)).is_err());
+        assert!(rows
+            .section(&section("unsupported libaio randread 1", &[], 0))
+            .is_err());
     }
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::build::{Flavour, Workspace};
+use crate::build::{self, Flavour, Workspace};
 use crate::vm::{preload_programs, Host};
 pub use measure::{measure, Measurement};
 pub use row::{Engine, Pattern, Plan, Row};
@@ -26,12 +26,12 @@ const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Measures all rows, prints them as they arrive and writes `build/results/run.json`.
 pub fn run(ws: &Workspace, flavour: Flavour) -> Result<ExitCode> {
-    let kernel = crate::vm::dev_kernel(ws, flavour, &ws.fragments())?;
-    let host = Host::prepare(ws, &kernel)?;
+    let kernel = build::kernel(ws, flavour, &ws.fragments())?;
+    let host = Host::prepare(ws, &kernel.bzimage)?;
     let programs = preload_programs(ws, &host.root)?;
     let measurement = Measurement {
         name: "run",
-        kernel: &kernel,
+        kernel: &kernel.bzimage,
         programs: &programs,
         plans: &all_plans(),
         timeout: TIMEOUT,
@@ -50,10 +50,15 @@ pub fn run(ws: &Workspace, flavour: Flavour) -> Result<ExitCode> {
         println!("failed: {fault}");
     }
     measured.booted.require_clean()?;
-    if faults.is_empty() {
-        println!("polled rows raised no interrupts on the data queues, and all rows were verified");
+    if !faults.is_empty() {
+        println!(
+            "what fio and the kernel said is in {}",
+            measured.booted.console.display()
+        );
+        return Ok(ExitCode::FAILURE);
     }
-    Ok(if faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    println!("polled rows raised no interrupts on the data queues, and all rows were verified");
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Random reads, then random writes, each by every engine at both depths.

@@ -73,7 +73,12 @@ impl Plan {
     /// A run of about a second under emulation.
     pub fn new(engine: Engine, pattern: Pattern, depth: u32) -> Self {
         let blocks = if depth == 1 { 4096 } else { 16384 };
-        Self { engine, pattern, depth, blocks }
+        Self {
+            engine,
+            pattern,
+            depth,
+            blocks,
+        }
     }
 
     /// Its line in the guest's file of rows.
@@ -83,7 +88,12 @@ impl Plan {
 
     /// What the guest's script calls it.
     pub fn key(&self) -> String {
-        format!("{} {} {}", self.engine.name(), self.pattern.name(), self.depth)
+        format!(
+            "{} {} {}",
+            self.engine.name(),
+            self.pattern.name(),
+            self.depth
+        )
     }
 }
 
@@ -137,7 +147,10 @@ impl Row {
 
     /// The row of a run in which fio failed before it could say anything.
     pub fn failed(plan: &Plan) -> Self {
-        Self { verify: Verify::Failed, ..Self::unsupported(plan) }
+        Self {
+            verify: Verify::Failed,
+            ..Self::unsupported(plan)
+        }
     }
 
     /// The row of a run from fio's own words and the interrupts it caused.
@@ -154,7 +167,11 @@ impl Row {
             ios: Some(ios),
             irqs_per_io: per_io(interrupts.count()),
             ctxsw_per_io: per_io(job.ctx),
-            verify: if all_verified { Verify::Ok } else { Verify::Failed },
+            verify: if all_verified {
+                Verify::Ok
+            } else {
+                Verify::Failed
+            },
             ..Self::unsupported(plan)
         }
     }
@@ -172,7 +189,10 @@ impl Row {
             (Verify::Failed, ..) => "fio failed or found wrong data".to_owned(),
             (Verify::Ok, _, None) => "no I/O was done".to_owned(),
             (Verify::Ok, true, Some(false)) => {
-                format!("{} interrupts per I/O: it was not polled", number(self.irqs_per_io, 4))
+                format!(
+                    "{} interrupts per I/O: it was not polled",
+                    number(self.irqs_per_io, 4)
+                )
             }
             (Verify::Ok, false, Some(true)) => {
                 "no interrupts without the flag: it was polled".to_owned()
@@ -228,8 +248,16 @@ mod tests {
     };
 
     fn job(reads: u64, writes: u64) -> FioJob {
-        let direction = |total_ios| FioDirection { iops: 10.0, total_ios };
-        FioJob { error: 0, ctx: 20, read: direction(reads), write: direction(writes) }
+        let direction = |total_ios| FioDirection {
+            iops: 10.0,
+            total_ios,
+        };
+        FioJob {
+            error: 0,
+            ctx: 20,
+            read: direction(reads),
+            write: direction(writes),
+        }
     }
 
     fn interrupts(count: u64) -> DataQueueInterrupts {
@@ -249,8 +277,14 @@ mod tests {
     fn interrupts_are_a_fault_of_a_polled_row_only() {
         let row = Row::measured(&PLAN, &job(1000, 1000), interrupts(2));
         assert!(row.fault(&PLAN).unwrap().contains("not polled"));
-        let plain = Plan { engine: Engine::Libaio, ..PLAN };
-        assert_eq!(Row::measured(&plain, &job(1000, 1000), interrupts(2)).fault(&plain), None);
+        let plain = Plan {
+            engine: Engine::Libaio,
+            ..PLAN
+        };
+        assert_eq!(
+            Row::measured(&plain, &job(1000, 1000), interrupts(2)).fault(&plain),
+            None
+        );
         let silent = Row::measured(&plain, &job(1000, 1000), interrupts(0));
         assert!(silent.fault(&plain).unwrap().contains("was polled"));
     }
@@ -260,8 +294,14 @@ mod tests {
         let row = Row::measured(&PLAN, &job(999, 1000), interrupts(0));
         assert_eq!(row.verify, Verify::Failed);
         assert!(row.fault(&PLAN).is_some());
-        let failed = FioJob { error: 84, ..job(1000, 1000) };
-        assert_eq!(Row::measured(&PLAN, &failed, interrupts(0)).verify, Verify::Failed);
+        let failed = FioJob {
+            error: 84,
+            ..job(1000, 1000)
+        };
+        assert_eq!(
+            Row::measured(&PLAN, &failed, interrupts(0)).verify,
+            Verify::Failed
+        );
     }
 
     #[test]
@@ -271,6 +311,8 @@ mod tests {
         let json = serde_json::to_value(&row).unwrap();
         assert_eq!(json["verify"], "unsupported");
         assert!(json["iops"].is_null());
-        assert!(Row::measured(&PLAN, &job(0, 0), interrupts(0)).fault(&PLAN).is_some());
+        assert!(Row::measured(&PLAN, &job(0, 0), interrupts(0))
+            .fault(&PLAN)
+            .is_some());
     }
 }

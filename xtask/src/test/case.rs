@@ -32,18 +32,30 @@ pub struct Case {
 impl Case {
     /// A test that passed.
     pub fn passed(name: &str) -> Self {
-        Self { name: name.to_owned(), outcome: Outcome::Passed, detail: Vec::new() }
+        Self {
+            name: name.to_owned(),
+            outcome: Outcome::Passed,
+            detail: Vec::new(),
+        }
     }
 
     /// A test that failed, and what it said.
     pub fn failed(name: &str, detail: &[String]) -> Self {
-        Self { name: name.to_owned(), outcome: Outcome::Failed, detail: detail.to_vec() }
+        Self {
+            name: name.to_owned(),
+            outcome: Outcome::Failed,
+            detail: detail.to_vec(),
+        }
     }
 
     /// A test that could not run, and why.
     pub fn skipped(name: &str, reason: &str) -> Self {
         let outcome = Outcome::Skipped(reason.to_owned());
-        Self { name: name.to_owned(), outcome, detail: Vec::new() }
+        Self {
+            name: name.to_owned(),
+            outcome,
+            detail: Vec::new(),
+        }
     }
 
     /// A test of whether there is nothing to complain of.
@@ -57,7 +69,10 @@ impl Case {
 
     /// The same test, one level down.
     pub fn under(self, parent: &str) -> Self {
-        Self { name: format!("{parent}/{}", self.name), ..self }
+        Self {
+            name: format!("{parent}/{}", self.name),
+            ..self
+        }
     }
 
     /// Whether it failed.
@@ -112,7 +127,12 @@ impl Stage {
                 println!("    {line}");
             }
         }
-        println!("{}: {} in {} s", self.name, Totals::of(&self.cases), self.time.as_secs());
+        println!(
+            "{}: {} in {} s",
+            self.name,
+            Totals::of(&self.cases),
+            self.time.as_secs()
+        );
     }
 }
 
@@ -161,13 +181,19 @@ mod tests {
         let cases = [Case::passed("a"), Case::failed("b", &[])];
         assert_eq!(Totals::of(&cases).to_string(), "1 passed, 1 failed");
         let cases = [Case::passed("a"), Case::skipped("b", "why")];
-        assert_eq!(Totals::of(&cases).to_string(), "1 passed, 0 failed, 1 skipped");
+        assert_eq!(
+            Totals::of(&cases).to_string(),
+            "1 passed, 0 failed, 1 skipped"
+        );
     }
 
     #[test]
     fn cases_print_as_tap() {
         assert_eq!(Case::passed("a").under("b").to_string(), "ok b/a");
         assert_eq!(Case::skipped("a", "why").to_string(), "ok a # SKIP why");
-        assert_eq!(Case::without_faults("a", &["x".into()]).to_string(), "not ok a");
+        assert_eq!(
+            Case::without_faults("a", &["x".into()]).to_string(),
+            "not ok a"
+        );
     }
 }

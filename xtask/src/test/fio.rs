@@ -61,8 +61,14 @@ mod tests {
     #[test]
     fn a_row_that_is_missing_or_cannot_be_is_told_apart() {
         let plans = plans();
-        let polled = plans.iter().position(|plan| plan.engine == Engine::LibaioPolled).unwrap();
-        let cases = cases_of(&plans[polled..=polled + 1], &[Row::unsupported(&plans[polled])]);
+        let polled = plans
+            .iter()
+            .position(|plan| plan.engine == Engine::LibaioPolled)
+            .unwrap();
+        let cases = cases_of(
+            &plans[polled..=polled + 1],
+            &[Row::unsupported(&plans[polled])],
+        );
         assert_eq!(
             cases[0].to_string(),
             "ok libaio+hipri randread 1 # SKIP this kernel has no polled AIO"

@@ -39,7 +39,10 @@ fn cargo_test(name: &str, cargo: &mut Command, results: &Path) -> Result<Vec<Cas
 
 /// The cases in what libtest wrote.
 fn parse(lines: &[String]) -> Vec<Case> {
-    lines.iter().filter_map(|line| case_of(line, lines)).collect()
+    lines
+        .iter()
+        .filter_map(|line| case_of(line, lines))
+        .collect()
 }
 
 fn case_of(line: &str, all: &[String]) -> Option<Case> {
@@ -47,7 +50,10 @@ fn case_of(line: &str, all: &[String]) -> Option<Case> {
     match end.split(',').next()? {
         "ok" => Some(Case::passed(name)),
         "FAILED" => Some(Case::failed(name, &words_of(name, all))),
-        "ignored" => Some(Case::skipped(name, end.trim_start_matches("ignored").trim_start_matches(", "))),
+        "ignored" => Some(Case::skipped(
+            name,
+            end.trim_start_matches("ignored").trim_start_matches(", "),
+        )),
         _ => None,
     }
 }
@@ -76,7 +82,10 @@ mod tests {
         let lines = text.lines().map(str::to_owned).collect::<Vec<_>>();
         let cases = parse(&lines);
         let printed = cases.iter().map(Case::to_string).collect::<Vec<_>>();
-        assert_eq!(printed, ["ok a::b", "not ok a::c", "ok a::d # SKIP needs root"]);
+        assert_eq!(
+            printed,
+            ["ok a::b", "not ok a::c", "ok a::d # SKIP needs root"]
+        );
         assert_eq!(cases[1].detail, ["assertion failed"]);
     }
 }

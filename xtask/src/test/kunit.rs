@@ -23,14 +23,17 @@ const TIMEOUT: Duration = Duration::from_secs(180);
 /// Builds and boots the kernel with KUnit and reads its console.
 pub fn run(bench: &Bench) -> Result<Vec<Case>> {
     if bench.flavour == Flavour::C {
-        return Ok(vec![Case::skipped("suites", "they are those of the Rust fs/aio")]);
+        return Ok(vec![Case::skipped(
+            "suites",
+            "they are those of the Rust fs/aio",
+        )]);
     }
     let fragments = [bench.ws.fragments(), vec![FRAGMENT]].concat();
-    let kernel = crate::vm::dev_kernel(bench.ws, bench.flavour, &fragments)?;
+    let kernel = build::kernel(bench.ws, bench.flavour, &fragments)?;
     let job = Job::of_script(bench.ws, "nothing")?;
     let boot = Boot {
         name: "kunit",
-        kernel: &kernel,
+        kernel: &kernel.bzimage,
         job: &job,
         parameters: "",
         timeout: TIMEOUT,
@@ -74,7 +77,10 @@ mod tests {
     fn a_console_has_suites() {
         assert_eq!(
             printed(CONSOLE),
-            ["ok aio_mode/fixes", "not ok rust_doctests_kernel/rust_doctest_kernel_x"]
+            [
+                "ok aio_mode/fixes",
+                "not ok rust_doctests_kernel/rust_doctest_kernel_x"
+            ]
         );
     }
 

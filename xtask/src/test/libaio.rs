@@ -23,7 +23,9 @@ const UNPACKED: &str = "libaio-0.3.113";
 
 /// The cases that run on one ext4 folder; 8 and 10 want file systems of their own, and 14 is
 /// about I/O that nobody waits for.
-const CASES: &[u32] = &[2, 3, 4, 5, 7, 11, 12, 13, 15, 16, 17, 18, 19, 20, 21, 22, 23];
+const CASES: &[u32] = &[
+    2, 3, 4, 5, 7, 11, 12, 13, 15, 16, 17, 18, 19, 20, 21, 22, 23,
+];
 
 /// The harness's own exit status for a case that cannot run.
 const SKIPPED: i32 = 3;
@@ -42,7 +44,9 @@ pub fn run(bench: &Bench) -> Result<Vec<Case>> {
             job.add(&programs.join(&program), &program)?;
         }
     }
-    sections::run(bench, "libaio", &job, TIMEOUT, |section| vec![case_of(section)])
+    sections::run(bench, "libaio", &job, TIMEOUT, |section| {
+        vec![case_of(section)]
+    })
 }
 
 fn case_of(section: &Section) -> Case {
@@ -57,7 +61,11 @@ fn case_of(section: &Section) -> Case {
         Some(status) => format!("it ended with status {status}"),
         None => "it did not end".to_owned(),
     });
-    Case { name: section.name.clone(), outcome, detail }
+    Case {
+        name: section.name.clone(),
+        outcome,
+        detail,
+    }
 }
 
 /// A cached folder with the cases as programs, in `static` and `shared`.
@@ -93,7 +101,10 @@ fn tarball(bench: &Bench, folder: &Path) -> Result<PathBuf> {
     }
     let hash = key::file_sha256(&tarball)?;
     if hash != TARBALL_SHA256 {
-        bail!("{} has the hash {hash}, not {TARBALL_SHA256}: delete it", tarball.display());
+        bail!(
+            "{} has the hash {hash}, not {TARBALL_SHA256}: delete it",
+            tarball.display()
+        );
     }
     Ok(tarball)
 }
@@ -103,7 +114,10 @@ fn compile(bench: &Bench, tarball: &Path, folder: &Path) -> Result<()> {
     let mut tar = Command::new("tar");
     command::run(tar.arg("-xf").arg(tarball).arg("-C").arg(folder))?;
     let scripts = bench.ws.root.join("guest");
-    let mut shell = bench.host.root.command(&[(folder, "/out"), (&scripts, "/scripts")], "/out");
+    let mut shell = bench
+        .host
+        .root
+        .command(&[(folder, "/out"), (&scripts, "/scripts")], "/out");
     shell.args(["sh", "/scripts/compile-libaio-harness", UNPACKED]);
     command::run(shell.args(CASES.iter().map(u32::to_string)))
 }
@@ -116,7 +130,11 @@ mod tests {
     fn the_exit_status_is_the_outcome() {
         let case = |status| {
             let name = "static/2".to_owned();
-            case_of(&Section { name, lines: vec!["said".to_owned()], status })
+            case_of(&Section {
+                name,
+                lines: vec!["said".to_owned()],
+                status,
+            })
         };
         assert_eq!(case(Some(0)).outcome, Outcome::Passed);
         assert_eq!(case(Some(1)).outcome, Outcome::Failed);

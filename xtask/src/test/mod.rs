@@ -56,10 +56,16 @@ const STAGES: &[Runner] = &[
 /// `STAGE=name[,name]` in the environment runs only these.
 pub fn test(ws: &Workspace, flavour: Flavour) -> Result<ExitCode> {
     let chosen = chosen_stages(&env::var("STAGE").unwrap_or_default())?;
-    let kernel = crate::vm::dev_kernel(ws, flavour, &ws.fragments())?;
-    let host = Host::prepare(ws, &kernel)?;
+    let kernel = build::kernel(ws, flavour, &ws.fragments())?;
+    let host = Host::prepare(ws, &kernel.bzimage)?;
     let programs = preload_programs(ws, &host.root)?;
-    let bench = Bench { ws, flavour, bzimage: kernel, host, programs };
+    let bench = Bench {
+        ws,
+        flavour,
+        bzimage: kernel.bzimage,
+        host,
+        programs,
+    };
     let mut stages = Vec::new();
     let mut lost = false;
     for (name, runner) in chosen {
@@ -68,7 +74,11 @@ pub fn test(ws: &Workspace, flavour: Flavour) -> Result<ExitCode> {
             lost |= error.downcast_ref::<Lost>().is_some();
             vec![Case::failed("stage", &[format!("{error:#}")])]
         });
-        let stage = Stage { name, cases, time: start.elapsed() };
+        let stage = Stage {
+            name,
+            cases,
+            time: start.elapsed(),
+        };
         stage.print();
         stages.push(stage);
     }
@@ -86,7 +96,11 @@ fn chosen_stages(list: &str) -> Result<Vec<Runner>> {
     let stage = |name: &str| STAGES.iter().find(|stage| stage.0 == name).copied();
     list.split(',')
         .map(|name| {
-            let known = STAGES.iter().map(|stage| stage.0).collect::<Vec<_>>().join(", ");
+            let known = STAGES
+                .iter()
+                .map(|stage| stage.0)
+                .collect::<Vec<_>>()
+                .join(", ");
             stage(name).with_context(|| format!("STAGE has {name}, but there are: {known}"))
         })
         .collect()
@@ -96,7 +110,14 @@ fn chosen_stages(list: &str) -> Result<Vec<Runner>> {
 fn exit_code(totals: Totals, lost: bool) -> ExitCode {
     match (totals, lost) {
         (_, true) => ExitCode::from(Lost::EXIT_STATUS),
-        (Totals { failed: 0, passed: 1.., .. }, false) => ExitCode::SUCCESS,
+        (
+            Totals {
+                failed: 0,
+                passed: 1..,
+                ..
+            },
+            false,
+        ) => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
     }
 }
@@ -106,7 +127,11 @@ mod tests {
     use super::*;
 
     fn names(list: &str) -> Vec<&'static str> {
-        chosen_stages(list).unwrap().iter().map(|stage| stage.0).collect()
+        chosen_stages(list)
+            .unwrap()
+            .iter()
+            .map(|stage| stage.0)
+            .collect()
     }
 
     #[test]
@@ -118,11 +143,19 @@ mod tests {
 
     #[test]
     fn success_needs_a_test_that_passed() {
-        let totals = |passed, failed| Totals { passed, failed, skipped: 1 };
+        let totals = |passed, failed| Totals {
+            passed,
+            failed,
+            skipped: 1,
+        };
         let code = |totals, lost| format!("{:?}", exit_code(totals, lost));
         let success = format!("{:?}", ExitCode::SUCCESS);
         assert_eq!(code(totals(1, 0), false), success);
-        for (totals, lost) in [(totals(0, 0), false), (totals(9, 1), false), (totals(9, 0), true)] {
+        for (totals, lost) in [
+            (totals(0, 0), false),
+            (totals(9, 1), false),
+            (totals(9, 0), true),
+        ] {
             assert_ne!(code(totals, lost), success);
         }
     }

@@ -14,7 +14,10 @@ use super::case::{Case, Outcome, Stage, Totals};
 pub fn write(folder: &Path, stages: &[Stage]) -> Result<()> {
     fs::create_dir_all(folder)?;
     for stage in stages {
-        write_file(&folder.join(format!("{}.tap", stage.name)), &tap(&stage.cases))?;
+        write_file(
+            &folder.join(format!("{}.tap", stage.name)),
+            &tap(&stage.cases),
+        )?;
     }
     write_file(&folder.join("junit.xml"), &junit(stages)?)
 }
@@ -72,7 +75,11 @@ fn junit_case(text: &mut String, stage: &str, case: &Case) -> Result<()> {
             writeln!(text, "><failure>{detail}</failure></testcase>")?;
         }
         Outcome::Skipped(reason) => {
-            writeln!(text, "><skipped message=\"{}\"/></testcase>", escaped(reason))?;
+            writeln!(
+                text,
+                "><skipped message=\"{}\"/></testcase>",
+                escaped(reason)
+            )?;
         }
     }
     Ok(())
@@ -118,7 +125,11 @@ mod tests {
 
     #[test]
     fn junit_is_escaped_xml() {
-        let stage = Stage { name: "s", cases: cases(), time: Duration::from_millis(1500) };
+        let stage = Stage {
+            name: "s",
+            cases: cases(),
+            time: Duration::from_millis(1500),
+        };
         let text = junit(&[stage]).unwrap();
         assert!(text.contains("tests=\"3\" failures=\"1\" skipped=\"1\" time=\"1.500\""));
         assert!(text.contains("<failure>1 &lt; 2</failure>"));

@@ -20,7 +20,13 @@ pub fn run(
     timeout: Duration,
     cases_of: fn(&Section) -> Vec<Case>,
 ) -> Result<Vec<Case>> {
-    let boot = Boot { name, kernel: &bench.bzimage, job, parameters: "", timeout };
+    let boot = Boot {
+        name,
+        kernel: &bench.bzimage,
+        job,
+        parameters: "",
+        timeout,
+    };
     let mut sections = Sections::default();
     let mut cases = Vec::new();
     let booted = bench.host.boot(&boot, &mut |line| {

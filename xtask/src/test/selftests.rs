@@ -32,15 +32,21 @@ struct Width {
 
 /// The guest has no 32-bit libraries, so those programs bring theirs.
 const WIDTHS: [Width; 2] = [
-    Width { folder: "bin64", flags: "-m64" },
-    Width { folder: "bin32", flags: "-m32 -static" },
+    Width {
+        folder: "bin64",
+        flags: "-m64",
+    },
+    Width {
+        folder: "bin32",
+        flags: "-m32 -static",
+    },
 ];
 
 /// Builds the programs against the patched kernel's headers and runs each in the guest.
 ///
 /// The stock kernel gets the same programs: they skip what it does not advertise.
 pub fn run(bench: &Bench) -> Result<Vec<Case>> {
-    let tree = crate::vm::dev_tree(bench.ws, Flavour::Rust)?;
+    let tree = build::staged_tree(bench.ws, Flavour::Rust)?;
     let folder = bench.ws.build.join("selftests");
     fs::create_dir_all(&folder)?;
     let job = Job::of_script(bench.ws, "selftests")?;
@@ -64,8 +70,16 @@ pub fn run(bench: &Bench) -> Result<Vec<Case>> {
 
 /// Installs the tree's user-space headers into `folder`/headers.
 fn install_headers(bench: &Bench, tree: &Path, folder: &Path) -> Result<()> {
-    let mut make = bench.host.root.command(&[(tree, "/src"), (folder, "/out")], "/src");
-    make.args(["make", "-s", "O=/out/objects", "INSTALL_HDR_PATH=/out/headers"]);
+    let mut make = bench
+        .host
+        .root
+        .command(&[(tree, "/src"), (folder, "/out")], "/src");
+    make.args([
+        "make",
+        "-s",
+        "O=/out/objects",
+        "INSTALL_HDR_PATH=/out/headers",
+    ]);
     fs::create_dir_all(folder.join("objects"))?;
     command::run(make.arg("headers_install"))
 }
@@ -87,11 +101,17 @@ fn can_link(bench: &Bench, width: &Width) -> Result<bool> {
 fn compile(bench: &Bench, tree: &Path, folder: &Path, width: &Width) -> Result<()> {
     let flags = width.flags;
     fs::create_dir_all(folder.join(width.folder))?;
-    let mut make = bench.host.root.command(&[(tree, "/src"), (folder, "/out")], "/src");
+    let mut make = bench
+        .host
+        .root
+        .command(&[(tree, "/src"), (folder, "/out")], "/src");
     make.args(["make", "-s", "-C", "tools/testing/selftests/aio", "CC=gcc"]);
     make.arg(format!("OUTPUT=/out/{}", width.folder));
     make.args(["KHDR_INCLUDES=-isystem /out/headers/include"]);
-    make.args([format!("USERCFLAGS={flags}"), format!("USERLDFLAGS={flags}")]);
+    make.args([
+        format!("USERCFLAGS={flags}"),
+        format!("USERLDFLAGS={flags}"),
+    ]);
     command::run(&mut make)
 }
 
@@ -122,12 +142,17 @@ fn cases_of(section: &Section) -> Vec<Case> {
         _ => cases.iter().any(Case::has_failed),
     };
     if !explained {
-        let fault = section.status.map_or("it did not end".to_owned(), |status| {
-            format!("it ended with status {status}")
-        });
+        let fault = section
+            .status
+            .map_or("it did not end".to_owned(), |status| {
+                format!("it ended with status {status}")
+            });
         cases.push(Case::failed("exit status", &[fault]));
     }
-    cases.into_iter().map(|case| case.under(&section.name)).collect()
+    cases
+        .into_iter()
+        .map(|case| case.under(&section.name))
+        .collect()
 }
 
 #[cfg(test)]

@@ -9,7 +9,10 @@ use super::case::{Case, Outcome};
 
 /// The cases in `lines`; lines that are not TAP are what the next result says for itself.
 pub fn parse<'a>(lines: impl IntoIterator<Item = &'a str>) -> Vec<Case> {
-    let mut parser = Parser { levels: vec![Level::default()], said: Vec::new() };
+    let mut parser = Parser {
+        levels: vec![Level::default()],
+        said: Vec::new(),
+    };
     for line in lines {
         parser.line(line);
     }
@@ -41,7 +44,10 @@ impl Level {
                 cases.push(Case::failed("all planned tests", &[fault]));
             }
             None if self.results == 0 => {
-                cases.push(Case::failed("any result", &["no TAP result was written".to_owned()]));
+                cases.push(Case::failed(
+                    "any result",
+                    &["no TAP result was written".to_owned()],
+                ));
             }
             _ => {}
         }
@@ -70,7 +76,10 @@ impl Parser {
     fn level(&mut self, indent: usize) -> &mut Level {
         let last = self.levels.len() - 1;
         if self.levels[last].indent < indent {
-            self.levels.push(Level { indent, ..Level::default() });
+            self.levels.push(Level {
+                indent,
+                ..Level::default()
+            });
         }
         let last = self.levels.len() - 1;
         &mut self.levels[last]
@@ -87,7 +96,9 @@ impl Parser {
         }
         // A suite can fail where none of its tests did.
         let unexplained = case.has_failed() && !children.iter().any(Case::has_failed);
-        level.cases.extend(children.into_iter().map(|child| child.under(&case.name)));
+        level
+            .cases
+            .extend(children.into_iter().map(|child| child.under(&case.name)));
         if unexplained {
             level.cases.push(case);
         }
@@ -115,7 +126,10 @@ impl Parser {
             cases = outer;
         }
         if cut_off {
-            cases.push(Case::failed("end of results", &["the output was cut off".to_owned()]));
+            cases.push(Case::failed(
+                "end of results",
+                &["the output was cut off".to_owned()],
+            ));
         }
         cases
     }
@@ -123,7 +137,11 @@ impl Parser {
 
 /// The count of a plan such as `1..12`.
 fn plan_of(text: &str) -> Option<usize> {
-    text.strip_prefix("1..")?.split_whitespace().next()?.parse().ok()
+    text.strip_prefix("1..")?
+        .split_whitespace()
+        .next()?
+        .parse()
+        .ok()
 }
 
 /// The case of a result such as `not ok 3 - name # SKIP reason`.
@@ -143,7 +161,11 @@ fn result_of(text: &str) -> Option<Case> {
         None => Outcome::Passed,
     };
     let name = if name.is_empty() { number } else { name };
-    Some(Case { name: name.to_owned(), outcome, detail: Vec::new() })
+    Some(Case {
+        name: name.to_owned(),
+        outcome,
+        detail: Vec::new(),
+    })
 }
 
 #[cfg(test)]
@@ -159,8 +181,18 @@ mod tests {
         let text = "TAP version 13\n1..3\n# RUN global.a ...\nok 1 global.a\n\
             # a.c:5:b:Expected 1 (1) == 2 (2)\nnot ok 2 global.b\n\
             ok 3 global.c # SKIP no device\n# Totals: pass:1\n";
-        assert_eq!(printed(text), ["ok global.a", "not ok global.b", "ok global.c # SKIP no device"]);
-        assert_eq!(parse(text.lines())[1].detail, ["# a.c:5:b:Expected 1 (1) == 2 (2)"]);
+        assert_eq!(
+            printed(text),
+            [
+                "ok global.a",
+                "not ok global.b",
+                "ok global.c # SKIP no device"
+            ]
+        );
+        assert_eq!(
+            parse(text.lines())[1].detail,
+            ["# a.c:5:b:Expected 1 (1) == 2 (2)"]
+        );
     }
 
     #[test]
@@ -179,9 +211,14 @@ mod tests {
 
     #[test]
     fn what_was_planned_and_did_not_come_is_a_failure() {
-        assert_eq!(printed("1..2\nok 1 a\n"), ["ok a", "not ok all planned tests"]);
-        assert_eq!(printed("1..1\n    1..2\n    ok 1 a\nok 1 s\n"),
-            ["ok s/a", "not ok s/all planned tests"]);
+        assert_eq!(
+            printed("1..2\nok 1 a\n"),
+            ["ok a", "not ok all planned tests"]
+        );
+        assert_eq!(
+            printed("1..1\n    1..2\n    ok 1 a\nok 1 s\n"),
+            ["ok s/a", "not ok s/all planned tests"]
+        );
     }
 
     #[test]

@@ -65,7 +65,11 @@ impl Booted {
             );
         }
         if self.status != 0 {
-            bail!("the job failed with {}; the console is {}", self.status, self.console.display());
+            bail!(
+                "the job failed with {}; the console is {}",
+                self.status,
+                self.console.display()
+            );
         }
         Ok(())
     }
@@ -90,7 +94,10 @@ impl Host<'_> {
         let machine = self.machine(boot, scratch.path(), &results, Console::Log);
         let mut qemu = machine.command(&self.root)?;
         command::announce(&qemu);
-        let child = qemu.stdin(Stdio::null()).spawn().context("cannot start bwrap")?;
+        let child = qemu
+            .stdin(Stdio::null())
+            .spawn()
+            .context("cannot start bwrap")?;
         let end = watch.until_the_end(child, boot.timeout, seen)?;
         let lost = |reason| Lost {
             boot: boot.name.to_owned(),
@@ -100,7 +107,11 @@ impl Host<'_> {
         };
         let status = watch.verdict(&end).map_err(lost)?;
         let splats = splat::search(&fs::read(&console)?)?;
-        Ok(Booted { status, splats, console })
+        Ok(Booted {
+            status,
+            splats,
+            console,
+        })
     }
 
     /// Boots a machine whose console is the user's terminal, and waits for its end.
@@ -208,7 +219,13 @@ impl Watch {
 
     /// Takes in what the logs have gained.
     fn look(&mut self, last: bool, seen: &mut dyn FnMut(&str)) -> Result<()> {
-        let lines = |follow: &mut Follow| if last { follow.last_lines() } else { follow.lines() };
+        let lines = |follow: &mut Follow| {
+            if last {
+                follow.last_lines()
+            } else {
+                follow.lines()
+            }
+        };
         for line in lines(&mut self.console)? {
             if self.fatal.is_none() {
                 self.fatal = splat::fatal(&line).map(|what| (what, Instant::now()));
@@ -232,7 +249,9 @@ impl Watch {
         match end {
             End::TimedOut(limit) => return Err(format!("no end within {} s", limit.as_secs())),
             End::DidNotPowerOff => return Err("it did not power off".to_owned()),
-            End::Exited(status) if !status.success() => return Err(format!("QEMU failed: {status}")),
+            End::Exited(status) if !status.success() => {
+                return Err(format!("QEMU failed: {status}"))
+            }
             End::Exited(_) | End::Killed => {}
         }
         match (self.status, self.begun) {

@@ -19,13 +19,22 @@ impl Follow {
     pub fn from_empty(path: &Path) -> Result<Self> {
         File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
         let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-        Ok(Self { file, pending: Vec::new() })
+        Ok(Self {
+            file,
+            pending: Vec::new(),
+        })
     }
 
     /// The lines completed since the last call, without their line ends.
     pub fn lines(&mut self) -> Result<Vec<String>> {
-        self.file.read_to_end(&mut self.pending).context("cannot follow a log")?;
-        let complete = self.pending.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+        self.file
+            .read_to_end(&mut self.pending)
+            .context("cannot follow a log")?;
+        let complete = self
+            .pending
+            .iter()
+            .rposition(|&byte| byte == b'\n')
+            .map_or(0, |at| at + 1);
         let rest = self.pending.split_off(complete);
         let lines = text(&std::mem::replace(&mut self.pending, rest));
         Ok(lines)

@@ -18,12 +18,23 @@ use crate::build::{command, key, lock, BuildRoot, Workspace};
 
 /// What the guest has on top of a bare Debian without a package manager.
 const PACKAGES: &[&str] = &[
-    "dosfstools", "e2fsprogs", "fio", "iproute2", "libaio1t64", "mount", "procps", "strace",
+    "dosfstools",
+    "e2fsprogs",
+    "fio",
+    "iproute2",
+    "libaio1t64",
+    "mount",
+    "procps",
+    "strace",
     "xfsprogs",
 ];
 
 /// What nobody reads inside a guest.
-const EXCLUDED: &[&str] = &["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*"];
+const EXCLUDED: &[&str] = &[
+    "/usr/share/doc/*",
+    "/usr/share/man/*",
+    "/usr/share/locale/*",
+];
 
 /// How many lines mmdebstrap writes when nothing better is known.
 const LINES_ESTIMATE: u64 = 700;
@@ -58,9 +69,18 @@ fn make_archive(archive: &Path, packages: &str) -> Result<()> {
     let log = archive.with_extension("log");
     let mut mmdebstrap = Command::new("mmdebstrap");
     mmdebstrap
-        .args(["--verbose", "--variant=essential", "--format=tar", "--components=main"])
+        .args([
+            "--verbose",
+            "--variant=essential",
+            "--format=tar",
+            "--components=main",
+        ])
         .arg(format!("--include={packages}"))
-        .args(EXCLUDED.iter().map(|path| format!("--dpkgopt=path-exclude={path}")))
+        .args(
+            EXCLUDED
+                .iter()
+                .map(|path| format!("--dpkgopt=path-exclude={path}")),
+        )
         .arg(SUITE)
         .arg(&partial)
         .args([MIRROR, &format!("deb {MIRROR} {SUITE}-updates main")]);
@@ -89,7 +109,16 @@ fn make_image(ws: &Workspace, root: &BuildRoot, archive: &Path, image: &Path) ->
     fs::copy(ws.root.join("guest/init"), tree.join("init"))?;
 
     let mut mke2fs = root.command(&[(scratch.path(), "/image")], "/image");
-    mke2fs.args(["mke2fs", "-q", "-t", "ext4", "-L", "guest", "-E", "root_owner=0:0"]);
+    mke2fs.args([
+        "mke2fs",
+        "-q",
+        "-t",
+        "ext4",
+        "-L",
+        "guest",
+        "-E",
+        "root_owner=0:0",
+    ]);
     mke2fs.args(["-d", "tree", "guest.ext4", IMAGE_SIZE]);
     command::run(&mut mke2fs)?;
     Ok(fs::rename(scratch.path().join("guest.ext4"), image)?)

@@ -22,7 +22,9 @@ impl Job {
     pub fn of_script(ws: &Workspace, script: &str) -> Result<Self> {
         let scratch = ws.build.join("tmp");
         fs::create_dir_all(&scratch)?;
-        let job = Self { folder: tempfile::tempdir_in(scratch)? };
+        let job = Self {
+            folder: tempfile::tempdir_in(scratch)?,
+        };
         let scripts = ws.root.join("guest");
         job.add(&scripts.join(script), "run")?;
         job.add(&scripts.join("report.sh"), "report.sh")?;
@@ -39,8 +41,7 @@ impl Job {
     /// Adds a file of the given content.
     pub fn add_text(&self, name: &str, content: &str) -> Result<()> {
         let target = self.place(name)?;
-        fs::write(&target, content)
-            .with_context(|| format!("cannot write {}", target.display()))
+        fs::write(&target, content).with_context(|| format!("cannot write {}", target.display()))
     }
 
     /// Writes the whole job as a tar archive.

@@ -21,8 +21,8 @@ mod splat;
 pub use boot::{Boot, Booted};
 pub use job::Job;
 pub use lost::Lost;
-pub use splat::kernel_message;
 pub use preload::{preload_cargo, preload_programs, PreloadPrograms};
+pub use splat::kernel_message;
 
 use std::path::{Path, PathBuf};
 
@@ -48,7 +48,12 @@ impl<'a> Host<'a> {
         qemu::require_version(&root)?;
         let image = image::guest_image(ws, &root)?;
         let accelerator = Accelerator::Emulation;
-        let mut host = Self { ws, root, image, accelerator };
+        let mut host = Self {
+            ws,
+            root,
+            image,
+            accelerator,
+        };
         host.accelerator = accelerator::choose(&mut host, kernel)?;
         Ok(host)
     }
@@ -57,20 +62,4 @@ impl<'a> Host<'a> {
     pub fn results(&self) -> PathBuf {
         self.ws.build.join("results")
     }
-}
-
-/// DEVELOPMENT ONLY
-pub fn dev_kernel(ws: &Workspace, flavour: crate::build::Flavour, fragments: &[&str]) -> Result<PathBuf> {
-    if let Ok(path) = std::env::var("AIO_DEV_BZIMAGE") {
-        return Ok(path.into());
-    }
-    Ok(crate::build::kernel(ws, flavour, fragments)?.bzimage)
-}
-
-/// DEVELOPMENT ONLY
-pub fn dev_tree(ws: &Workspace, flavour: crate::build::Flavour) -> Result<PathBuf> {
-    if let Ok(path) = std::env::var("AIO_DEV_TREE") {
-        return Ok(path.into());
-    }
-    crate::build::staged_tree(ws, flavour)
 }

@@ -32,7 +32,9 @@ impl PreloadPrograms {
 /// Compiles `tools/aio` in the build root, whose Debian is the guest's.
 pub fn preload_programs(ws: &Workspace, root: &BuildRoot) -> Result<PreloadPrograms> {
     command::run(preload_cargo(ws, root, "build")?.arg("--quiet"))?;
-    Ok(PreloadPrograms { folder: target_folder(ws).join("release") })
+    Ok(PreloadPrograms {
+        folder: target_folder(ws).join("release"),
+    })
 }
 
 /// A cargo command in the build root on the workspace `tools/aio`.
@@ -41,7 +43,11 @@ pub fn preload_cargo(ws: &Workspace, root: &BuildRoot, verb: &str) -> Result<Com
     let target = target_folder(ws);
     fs::create_dir_all(&target)?;
     let crates = vendored_crates(ws, &source)?;
-    let binds = [(source.as_path(), "/src"), (&target, "/target"), (&crates, "/crates")];
+    let binds = [
+        (source.as_path(), "/src"),
+        (&target, "/target"),
+        (&crates, "/crates"),
+    ];
     let mut cargo = root.command(&binds, "/src");
     cargo.env("CARGO_TARGET_DIR", "/target");
     cargo.args(["cargo", verb, "--release", "--locked", "--offline"]);
@@ -57,8 +63,8 @@ fn target_folder(ws: &Workspace) -> PathBuf {
 /// The sources of all crates in the lock file, fetched once for its content.
 fn vendored_crates(ws: &Workspace, source: &Path) -> Result<PathBuf> {
     let lock_file = source.join("Cargo.lock");
-    let lock = fs::read(&lock_file)
-        .with_context(|| format!("cannot read {}", lock_file.display()))?;
+    let lock =
+        fs::read(&lock_file).with_context(|| format!("cannot read {}", lock_file.display()))?;
     let parent = ws.cache.join("crates");
     let crates = parent.join(key::of([lock]));
     if crates.exists() {
@@ -69,7 +75,8 @@ fn vendored_crates(ws: &Workspace, source: &Path) -> Result<PathBuf> {
     let mut cargo = Command::new("cargo");
     cargo.args(["vendor", "--quiet", "--locked", "--manifest-path"]);
     cargo.arg(source.join("Cargo.toml")).arg(partial.path());
-    command::read(&mut cargo).context("cannot fetch the crates of tools/aio: is there a network?")?;
+    command::read(&mut cargo)
+        .context("cannot fetch the crates of tools/aio: is there a network?")?;
     fs::rename(partial.keep(), &crates)?;
     Ok(crates)
 }

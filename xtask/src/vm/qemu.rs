@@ -66,11 +66,21 @@ impl Machine<'_> {
         let mut qemu = root.command(&binds, "/scratch");
         // The snapshot is made in TMPDIR.
         qemu.env("TMPDIR", "/scratch");
-        qemu.args(["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot"]);
-        qemu.args(["-display", "none", "-machine", "q35", "-smp", "2", "-m", "2G"]);
+        qemu.args([
+            "qemu-system-x86_64",
+            "-nodefaults",
+            "-no-user-config",
+            "-no-reboot",
+        ]);
+        qemu.args([
+            "-display", "none", "-machine", "q35", "-smp", "2", "-m", "2G",
+        ]);
         qemu.args(self.accelerator.arguments());
         qemu.args(["-kernel", &in_folder("/kernel", self.kernel)]);
-        qemu.args(["-append", format!("{PARAMETERS} {}", self.parameters).trim_end()]);
+        qemu.args([
+            "-append",
+            format!("{PARAMETERS} {}", self.parameters).trim_end(),
+        ]);
         self.add_serial_ports(&mut qemu);
         self.add_disks(&mut qemu);
         Ok(qemu)
@@ -133,12 +143,18 @@ mod tests {
     fn the_version_is_in_the_banner() {
         let banner = "QEMU emulator version 10.0.13 (Debian 1:10.0.13+ds-0+deb13u1)\nCopyright";
         assert_eq!(major_version(banner), Some(10));
-        assert_eq!(major_version("QEMU emulator version 7.2.22 (Debian)"), Some(7));
+        assert_eq!(
+            major_version("QEMU emulator version 7.2.22 (Debian)"),
+            Some(7)
+        );
         assert_eq!(major_version("no such program"), None);
     }
 
     #[test]
     fn files_keep_their_names_inside() {
-        assert_eq!(in_folder("/kernel", Path::new("/a/b/bzImage")), "/kernel/bzImage");
+        assert_eq!(
+            in_folder("/kernel", Path::new("/a/b/bzImage")),
+            "/kernel/bzImage"
+        );
     }
 }

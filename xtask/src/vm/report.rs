@@ -61,7 +61,10 @@ impl Sections {
     pub fn line(&mut self, line: &str) -> Option<Section> {
         match Line::of(line) {
             Line::Section(name) => {
-                let section = Section { name: name.to_owned(), ..Section::default() };
+                let section = Section {
+                    name: name.to_owned(),
+                    ..Section::default()
+                };
                 self.open.replace(section)
             }
             Line::Status(status) => self.open.take().map(|section| Section {

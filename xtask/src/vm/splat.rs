@@ -95,8 +95,9 @@ pub fn search(console: &[u8]) -> Result<Vec<String>> {
 }
 
 fn search_with(console: &str, allowances: &[Allowance], today: &str) -> Vec<String> {
-    let (current, expired): (Vec<_>, Vec<_>) =
-        allowances.iter().partition(|allowance| today <= allowance.last_day);
+    let (current, expired): (Vec<_>, Vec<_>) = allowances
+        .iter()
+        .partition(|allowance| today <= allowance.last_day);
     let allowed = |message: &&str| !current.iter().any(|a| message.contains(a.text));
     let complaints = console
         .lines()
@@ -135,7 +136,10 @@ fn is_time_stamp(stamp: &str) -> bool {
 
 /// Drops the thread or processor that some kernels name after the time stamp.
 fn without_caller(message: &str) -> &str {
-    match message.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+    match message
+        .strip_prefix('[')
+        .and_then(|rest| rest.split_once(']'))
+    {
         Some((_, rest)) => rest,
         None => message,
     }
@@ -143,7 +147,9 @@ fn without_caller(message: &str) -> &str {
 
 /// The day in UTC, as YYYY-MM-DD.
 fn today() -> Result<String> {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .context("the clock is before 1970")?;
     Ok(date_of_day(since.as_secs() / 86_400))
 }
 
@@ -173,10 +179,19 @@ mod tests {
 
     #[test]
     fn a_message_follows_its_time_stamp() {
-        assert_eq!(kernel_message("[    1.078866] Run /init"), Some("Run /init"));
+        assert_eq!(
+            kernel_message("[    1.078866] Run /init"),
+            Some("Run /init")
+        );
         assert_eq!(kernel_message("[   12.000001][  T42] hello"), Some("hello"));
-        assert_eq!(kernel_message("[   12.000001]     ok 1 x"), Some("    ok 1 x"));
-        assert_eq!(kernel_message("half a line[    3.000001] BUG: x"), Some("BUG: x"));
+        assert_eq!(
+            kernel_message("[   12.000001]     ok 1 x"),
+            Some("    ok 1 x")
+        );
+        assert_eq!(
+            kernel_message("half a line[    3.000001] BUG: x"),
+            Some("BUG: x")
+        );
         assert_eq!(kernel_message("a [1] b [    3.000001] c"), Some("c"));
         assert_eq!(kernel_message("BUG: said a program"), None);
         assert_eq!(kernel_message("[1.5] not the kernel"), None);
@@ -185,9 +200,15 @@ mod tests {
     #[test]
     fn only_what_ends_a_kernel_is_fatal() {
         assert!(fatal("[    1.000000] Kernel panic - not syncing: x").is_some());
-        assert!(fatal("[    1.000000] INFO: task fio:7 blocked for more than 61 seconds.").is_some());
-        assert!(fatal("[    1.000000] rcu: INFO: rcu_preempt self-detected stall on CPU").is_some());
-        assert!(fatal("[    1.000000] watchdog: BUG: soft lockup - CPU#1 stuck for 26s!").is_some());
+        assert!(
+            fatal("[    1.000000] INFO: task fio:7 blocked for more than 61 seconds.").is_some()
+        );
+        assert!(
+            fatal("[    1.000000] rcu: INFO: rcu_preempt self-detected stall on CPU").is_some()
+        );
+        assert!(
+            fatal("[    1.000000] watchdog: BUG: soft lockup - CPU#1 stuck for 26s!").is_some()
+        );
         assert!(fatal("[    1.000000] WARNING: fs/aio.c:1 at f+0x1/0x2").is_none());
         assert!(fatal("fio: Kernel panic, said a program").is_none());
     }
@@ -214,9 +235,16 @@ mod tests {
 
     #[test]
     fn an_allowance_holds_until_its_last_day() {
-        let allowances = [Allowance { text: "known", reason: "why", last_day: "2026-06-30" }];
+        let allowances = [Allowance {
+            text: "known",
+            reason: "why",
+            last_day: "2026-06-30",
+        }];
         let console = "[    1.000000] WARNING: known\n[    2.000000] WARNING: new\n";
-        assert_eq!(search_with(console, &allowances, "2026-06-30"), ["WARNING: new"]);
+        assert_eq!(
+            search_with(console, &allowances, "2026-06-30"),
+            ["WARNING: new"]
+        );
         assert_eq!(search_with(console, &allowances, "2026-07-01").len(), 3);
         assert_eq!(search_with("", &allowances, "2026-07-01").len(), 1);
     }
