@@ -90,7 +90,11 @@ impl Iocb {
     /// orders.
     #[inline]
     pub(crate) fn key_ptr(iocb: UserPtr) -> UserPtr {
-        iocb.wrapping_byte_add(if cfg!(target_endian = "little") { 8 } else { 12 })
+        iocb.wrapping_byte_add(if cfg!(target_endian = "little") {
+            8
+        } else {
+            12
+        })
     }
 
     /// Fails with [`EINVAL`] where the reserved field is used, or an address or a length does not

@@ -28,8 +28,8 @@ struct folio;
  */
 struct aio_ring_file {
 	struct file *file;
-	struct mutex lock;
-	spinlock_t tail_lock;
+	struct mutex lock;	/* the head, and all against migration */
+	spinlock_t tail_lock;	/* events and the tail */
 	unsigned int nr_folios;
 	struct folio *folios[] __counted_by(nr_folios);
 };

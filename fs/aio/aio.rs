@@ -87,7 +87,11 @@ pub unsafe extern "C" fn aio_core_init() -> c_int {
 ///
 /// None: called from C with whatever user space passes.
 #[export]
-pub unsafe extern "C" fn aio_setup_context(nr_events: c_uint, ctxp: c_ulong, compat: bool) -> c_long {
+pub unsafe extern "C" fn aio_setup_context(
+    nr_events: c_uint,
+    ctxp: c_ulong,
+    compat: bool,
+) -> c_long {
     syscall(|mm| {
         let ctxp = UserPtr::from_addr(ctxp);
         let narrow = compat || cfg!(not(CONFIG_64BIT));
@@ -130,7 +134,12 @@ pub unsafe extern "C" fn aio_destroy_context(ctx_id: c_ulong) -> c_long {
 ///
 /// None: called from C with whatever user space passes.
 #[export]
-pub unsafe extern "C" fn aio_submit(ctx_id: c_ulong, nr: c_long, iocbpp: c_ulong, compat: bool) -> c_long {
+pub unsafe extern "C" fn aio_submit(
+    ctx_id: c_ulong,
+    nr: c_long,
+    iocbpp: c_ulong,
+    compat: bool,
+) -> c_long {
     syscall(|mm| {
         let nr = usize::try_from(nr).map_err(|_| EINVAL)?;
         let user = lookup(mm, ctx_id)?;

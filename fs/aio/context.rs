@@ -65,11 +65,11 @@ use kernel::{
             InitialRef,
             PercpuRef, //
         },
+        rcu,
         wait::{
             new_wait_queue,
             WaitQueue, //
         },
-        rcu,
         Arc,
         Completion,
         SpinLockIrq, //

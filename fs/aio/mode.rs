@@ -95,10 +95,7 @@ impl Mode {
                 return Err(EINVAL);
             }
             // As many claims as there are tasks in io_submit(2): far from the word's width.
-            match self
-                .0
-                .cmpxchg(now, now.wrapping_add(CLAIM), ordering::Full)
-            {
+            match self.0.cmpxchg(now, now.wrapping_add(CLAIM), ordering::Full) {
                 Ok(_) => return Ok(RingClaim(self)),
                 Err(changed) => now = changed,
             }

@@ -281,7 +281,9 @@ mod tests {
         for events in [1, 16, 124, 125, 126, 127, 128, 1000, 65536] {
             let pages = pages_for(events).unwrap();
             assert!(elements_in(pages) > events);
-            assert!(pages as usize * PAGE_SIZE < (events as usize + 2 + 1) * EVENT_BYTES + PAGE_SIZE);
+            assert!(
+                pages as usize * PAGE_SIZE < (events as usize + 2 + 1) * EVENT_BYTES + PAGE_SIZE
+            );
         }
     }
 
@@ -336,9 +338,7 @@ mod tests {
         assert_eq!(ring.post(&[4, 5, 6, 0], &slots), 2);
         assert!(!slots.take());
         // User space reads both.
-        ring.file
-            .lock_writing()
-            .store(Header::Head as usize, 2);
+        ring.file.lock_writing().store(Header::Head as usize, 2);
         ring.reclaim(&slots);
         assert!(slots.take());
         assert!(slots.take());

@@ -33,7 +33,7 @@
  */
 struct aio_ring_inode {
 	struct inode vfs_inode;
-	spinlock_t lock;
+	spinlock_t lock;	/* ring */
 	struct aio_ring_file *ring;
 };
 
@@ -318,4 +318,4 @@ static int __init aio_init(void)
 		panic("aio: cannot create the slab caches");
 	return 0;
 }
-__initcall(aio_init);
+device_initcall(aio_init);

@@ -36,4 +36,4 @@ static int __init aio_sysctl_init(void)
 	register_sysctl_init("fs", aio_sysctls);
 	return 0;
 }
-__initcall(aio_sysctl_init);
+device_initcall(aio_sysctl_init);

@@ -5,9 +5,10 @@
 #include <linux/sched/signal.h>
 #include <linux/wait.h>
 
+/* The caller has the barrier that this needs. */
 __rust_helper bool rust_helper_waitqueue_active(struct wait_queue_head *wq_head)
 {
-	return waitqueue_active(wq_head);
+	return waitqueue_active(wq_head); /* see above for the barrier */
 }
 
 __rust_helper void

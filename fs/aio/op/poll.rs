@@ -222,8 +222,7 @@ impl Poll {
                 state.working = state.woken_again;
                 if state.woken_again {
                     state.woken_again = false;
-                    let _ =
-                        workqueue::system_percpu().enqueue::<Arc<Self>, FINISH>(self.clone());
+                    let _ = workqueue::system_percpu().enqueue::<Arc<Self>, FINISH>(self.clone());
                 }
                 return;
             }
@@ -260,7 +259,12 @@ impl Poll {
     fn leave_active(&self) {
         let order = self.active.load(ordering::Relaxed);
         if order != 0 {
-            let node = self.context.polls.lock().polls.remove_node(&(self.obj, order));
+            let node = self
+                .context
+                .polls
+                .lock()
+                .polls
+                .remove_node(&(self.obj, order));
             drop(node);
         }
     }
@@ -289,7 +293,10 @@ pub(crate) fn cancel_all(context: &Context) {
     loop {
         let first = {
             let mut active = context.polls.lock();
-            let key = active.polls.cursor_front().map(|cursor| *cursor.current().0);
+            let key = active
+                .polls
+                .cursor_front()
+                .map(|cursor| *cursor.current().0);
             key.and_then(|key| active.polls.remove_node(&key))
         };
         let Some(node) = first else {
@@ -338,10 +345,7 @@ pub(crate) fn submit(user: &User, request: Request, file: AsyncFile, iocb: &Iocb
 }
 
 /// Asks the file, and leaves the POLL waiting or ended.
-fn start(
-    poll: &Arc<Poll>,
-    node: RBTreeNodeReservation<ActiveKey, Arc<Poll>>,
-) -> Result {
+fn start(poll: &Arc<Poll>, node: RBTreeNodeReservation<ActiveKey, Arc<Poll>>) -> Result {
     let (there, queueing) = PollEntry::poll(poll, &poll.file, poll.events);
     let ready = there & poll.events;
     if queueing == Queueing::Unsupported {

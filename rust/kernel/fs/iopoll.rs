@@ -238,8 +238,7 @@ impl<T: KiocbData> Reaped<T> {
     unsafe fn unlink(&mut self, kiocb: Link<T>, to: Place) {
         // SAFETY: By the type invariants it is alive.
         let links = unsafe { &(*kiocb).poll };
-        let (prev, next): (Link<T>, Link<T>) =
-            (links.prev.get().cast(), links.next.get().cast());
+        let (prev, next): (Link<T>, Link<T>) = (links.prev.get().cast(), links.next.get().cast());
         links.place.set(to);
         match NonNull::new(prev) {
             // SAFETY: By the type invariants its neighbours are alive.
@@ -378,9 +377,7 @@ impl<T: KiocbData> Reaper<'_, T> {
             let links = unsafe { &(*kiocb.as_ptr()).poll };
             match links.place.get() {
                 // SAFETY: It is on the list.
-                Place::InFlight => unsafe {
-                    self.reaped.unlink(kiocb.as_ptr(), Place::Unlisted)
-                },
+                Place::InFlight => unsafe { self.reaped.unlink(kiocb.as_ptr(), Place::Unlisted) },
                 Place::Parked => {
                     links.place.set(Place::Unlisted);
                     self.reaped.parked = self.reaped.parked.wrapping_sub(1);

@@ -145,7 +145,10 @@ impl<S> RingFile<S> {
     #[inline]
     unsafe fn load(&self, index: usize) -> u32 {
         // SAFETY: By the caller's contract; the word is valid for reads.
-        unsafe { self.word(index).map_or(0, |word| word.as_ptr().read_volatile()) }
+        unsafe {
+            self.word(index)
+                .map_or(0, |word| word.as_ptr().read_volatile())
+        }
     }
 
     /// # Safety
@@ -271,8 +274,6 @@ impl<S> Drop for Writing<'_, S> {
     #[inline]
     fn drop(&mut self) {
         // SAFETY: The lock is held by this guard.
-        unsafe {
-            bindings::spin_unlock_irq_enable(&raw mut (*self.ring.ring.as_ptr()).tail_lock)
-        };
+        unsafe { bindings::spin_unlock_irq_enable(&raw mut (*self.ring.ring.as_ptr()).tail_lock) };
     }
 }

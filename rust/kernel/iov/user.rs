@@ -93,10 +93,7 @@ impl<'vec> UserIter<'vec> {
 }
 
 /// A position inside a [`UserIter`].
-pub struct Mark<'vec>(
-    bindings::iov_iter,
-    PhantomData<fn(&'vec ()) -> &'vec ()>,
-);
+pub struct Mark<'vec>(bindings::iov_iter, PhantomData<fn(&'vec ()) -> &'vec ()>);
 
 /// Number of `iovec`s that need no allocation.
 const INLINE_VECTORS: usize = bindings::UIO_FASTIOV as usize;
@@ -134,12 +131,7 @@ fn import_buffer<R>(
     };
     // SAFETY: `iter` is valid for writes; the range is checked by the callee.
     to_result(unsafe {
-        bindings::import_ubuf(
-            direction.as_raw(),
-            addr.as_mut_ptr(),
-            len,
-            iter.as_raw(),
-        )
+        bindings::import_ubuf(direction.as_raw(), addr.as_mut_ptr(), len, iter.as_raw())
     })?;
     // INVARIANT: The call above succeeded, and a single buffer has no array.
     Ok(f(&mut iter))

@@ -181,12 +181,7 @@ impl WaitQueue {
     ///
     /// `look` is called at least once, while the task already counts as waiting for `need`. It may
     /// block.
-    pub fn wait(
-        &self,
-        patience: Patience,
-        need: usize,
-        mut look: impl FnMut() -> Look,
-    ) -> Woken {
+    pub fn wait(&self, patience: Patience, need: usize, mut look: impl FnMut() -> Look) -> Woken {
         let waiter = Waiter {
             entry: Opaque::new(bindings::wait_queue_entry::default()),
             need: Cell::new(need),
