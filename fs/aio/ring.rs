@@ -57,7 +57,7 @@ enum Header {
     CompatFeatures,
     IncompatFeatures,
     /// Bytes before the first event.
-    HeaderLength,
+    Length,
 }
 
 /// Bytes of the header, which is as long as an event.
@@ -106,7 +106,7 @@ impl Ring {
         ring.store(Header::Nr as usize, self.nr);
         ring.store(Header::Magic as usize, MAGIC);
         ring.store(Header::CompatFeatures as usize, COMPAT_RING | COMPAT_HIPRI);
-        ring.store(Header::HeaderLength as usize, HEADER_BYTES as u32);
+        ring.store(Header::Length as usize, HEADER_BYTES as u32);
     }
 
     /// Elements, one more than the events that fit.

@@ -2,6 +2,11 @@
 
 #include <linux/irqflags.h>
 
+__rust_helper bool rust_helper_irqs_disabled(void)
+{
+	return irqs_disabled();
+}
+
 __rust_helper unsigned long rust_helper_local_irq_save(void)
 {
 	unsigned long flags;

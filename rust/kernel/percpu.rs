@@ -158,13 +158,14 @@ mod tests {
     }
 
     #[test]
-    fn interrupts_are_disabled() -> Result {
+    fn interrupts_are_disabled_meanwhile() -> Result {
         let variable = PerCpu::<u64>::new_zero(GFP_KERNEL)?;
+        // SAFETY: It's always safe to call `irqs_disabled()`.
+        let irqs_disabled = || unsafe { bindings::irqs_disabled() };
 
-        variable.with_irqs_disabled(|_| {
-            // SAFETY: It's always safe to call `lockdep_assert_irqs_disabled()`.
-            unsafe { bindings::lockdep_assert_irqs_disabled() };
-        });
+        assert!(!irqs_disabled());
+        assert!(variable.with_irqs_disabled(|_| irqs_disabled()));
+        assert!(!irqs_disabled());
         Ok(())
     }
 

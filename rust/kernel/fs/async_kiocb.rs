@@ -580,7 +580,7 @@ unsafe extern "C" fn complete_unpolled<T: KiocbData>(kiocb: *mut bindings::kiocb
     // SAFETY: `kiocb` is the first field of an `AsyncKiocb` and not null.
     let kiocb = unsafe { NonNull::new_unchecked(kiocb.cast::<AsyncKiocb<T>>()) };
     // SAFETY: The device's party keeps the kiocb alive, and ends it here, once.
-    unsafe { kiocb.as_ref().end(res as isize) };
+    unsafe { kiocb.as_ref().end(res) };
     // SAFETY: The device's party is released here, once.
     if unsafe { AsyncKiocb::release(kiocb, COMPLETED) } {
         // SAFETY: Both parties have let go, so the kiocb is ours.
@@ -598,7 +598,7 @@ unsafe extern "C" fn complete_polled<T: KiocbData>(kiocb: *mut bindings::kiocb, 
     // SAFETY: `kiocb` is the first field of an `AsyncKiocb` and not null.
     let kiocb = unsafe { NonNull::new_unchecked(kiocb.cast::<AsyncKiocb<T>>()) };
     // SAFETY: The device's party keeps the kiocb alive, and ends it here, once.
-    unsafe { kiocb.as_ref().end(res as isize) };
+    unsafe { kiocb.as_ref().end(res) };
     // SAFETY: The device's party is released here, once.
     if unsafe { AsyncKiocb::release(kiocb, COMPLETED) } {
         // SAFETY: Both parties have let go, so the kiocb is ours.

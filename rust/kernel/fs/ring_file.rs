@@ -203,7 +203,7 @@ impl<S> Reading<'_, S> {
     /// Copies `len` bytes at `offset` of a page to a user. Fails with [`EFAULT`].
     #[inline]
     pub fn copy_to_user(&self, page: usize, offset: usize, to: UserPtr, len: usize) -> Result {
-        if !offset.checked_add(len).is_some_and(|end| end <= PAGE_SIZE) {
+        if offset.checked_add(len).is_none_or(|end| end > PAGE_SIZE) {
             return Err(EFAULT);
         }
         // SAFETY: The readers' lock is held for as long as the slice is used. That the user may

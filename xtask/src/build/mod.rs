@@ -116,8 +116,8 @@ pub fn kernel(ws: &Workspace, flavour: Flavour, extra_fragments: &[&str]) -> Res
     let root = build_root(ws)?;
     let variant = variant(flavour, extra_fragments);
     let folder = ws.build.join("kernel").join(&variant);
-    fs::create_dir_all(&folder)?;
     let kernel = KernelTree::prepare(ws, &root, flavour, &variant, extra_fragments)?;
+    fs::create_dir_all(&folder)?;
     kernel
         .make(&root)
         .image(&kernel.stage.key, &folder.join("build.log"))?;
@@ -156,6 +156,7 @@ impl KernelTree {
             objects,
             _lock: lock,
         };
+        fs::create_dir_all(&ws.build)?;
         let log = ws.build.join(format!("config-{variant}.log"));
         kernel
             .make(root)

@@ -69,7 +69,7 @@ pub fn parse(start: &[u8]) -> Option<Elf> {
     };
     let number = |offset: usize, size: usize| -> Option<u64> {
         let bytes = start.get(offset..offset.checked_add(size)?)?;
-        let push = |value: u64, byte: &u8| value << 8 | u64::from(*byte);
+        let push = |value: u64, byte: &u8| (value << 8) | u64::from(*byte);
         Some(if byte_order == LITTLE_ENDIAN {
             bytes.iter().rev().fold(0, push)
         } else {
