@@ -85,7 +85,7 @@ fn help() -> Result<ExitCode> {
 /// A lost VM is told apart from a failure of what ran in it.
 fn exit_code(error: &anyhow::Error) -> ExitCode {
     match error.downcast_ref::<vm::Lost>() {
-        Some(_) => ExitCode::from(69),
+        Some(_) => ExitCode::from(vm::Lost::EXIT_STATUS),
         None => ExitCode::FAILURE,
     }
 }
