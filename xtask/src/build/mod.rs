@@ -8,6 +8,7 @@
 pub mod archive;
 pub mod command;
 pub mod config;
+pub mod debian;
 pub mod host;
 pub mod key;
 pub mod kmake;

@@ -7,23 +7,16 @@
 //! so that compiler caches hit.
 
 use std::env;
-use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{bail, Context, Result};
+use anyhow::{Context, Result};
 
 use super::command;
+use super::debian::Debian;
 use super::host::{host_packages, HostPackage};
-use super::progress::Progress;
 use super::{beside, key, lock, Workspace};
-
-/// Debian's archive, where the build root, the kernel source and the guest come from.
-pub const MIRROR: &str = "http://deb.debian.org/debian";
-
-/// The release of the build root.
-pub const SUITE: &str = "trixie";
 
 /// What the host needs for making and entering a root.
 pub const HOST_PACKAGES: &[HostPackage] = &[
@@ -42,27 +35,24 @@ pub const HOST_PACKAGES: &[HostPackage] = &[
 ];
 
 /// What the build root has on top of a bare Debian.
-const PACKAGES: &[&str] = &[
-    // The kernel
-    "bc bindgen bison ccache clang cpio flex gcc kmod libc6-dev libdw-dev libelf-dev libssl-dev",
-    "lld llvm make pahole perl python3 rsync rust-src rustc xz-utils zlib1g-dev",
-    // Its checks
-    "rust-clippy rustfmt sparse",
-    // User space for the guest, in 64 and 32 bits
-    "ca-certificates cargo libaio-dev libc6-dev-i386",
-    // The virtual machine and its disks
-    "e2fsprogs qemu-system-x86",
-];
-
-/// What nobody reads inside a build root.
-const EXCLUDED: &[&str] = &[
-    "/usr/share/doc/*",
-    "/usr/share/man/*",
-    "/usr/share/locale/*",
-];
-
-/// How many lines mmdebstrap writes when nothing better is known.
-const LINES_ESTIMATE: u64 = 1300;
+const DEBIAN: Debian = Debian {
+    label: "build root",
+    variant: "apt",
+    packages: &[
+        // The kernel and its packages
+        "bc bindgen bison ccache clang cpio debhelper dpkg-dev flex gcc kmod libc6-dev libdw-dev",
+        "libelf-dev libssl-dev lld llvm make pahole perl python3 rsync rust-src rustc xz-utils",
+        "zlib1g-dev",
+        // Its checks
+        "rust-clippy rustfmt sparse",
+        // User space for the guest, in 64 and 32 bits, and for the other architecture
+        "ca-certificates cargo lib32gcc-14-dev libaio-dev libc6-dev-i386",
+        "gcc-aarch64-linux-gnu libc6-dev-arm64-cross",
+        // The virtual machines and their disks
+        "e2fsprogs qemu-system-arm qemu-system-x86",
+    ],
+    lines: 1500,
+};
 
 /// The same on every machine and for every clone, so that equal sources give equal objects.
 const VARIABLES: &[(&str, &str)] = &[
@@ -158,13 +148,12 @@ fn quoted_path(path: &Path) -> Result<String> {
 
 /// The build root, made first if the cache has none of its key.
 pub fn build_root(ws: &Workspace) -> Result<BuildRoot> {
-    let packages = PACKAGES.join(" ").replace(' ', ",");
-    let key = key::of([MIRROR, SUITE, &packages, &EXCLUDED.join(",")]);
+    let key = DEBIAN.key();
     let path = ws.cache.join("root").join(&key);
     host_packages(HOST_PACKAGES)?;
     let _lock = lock::exclusive(&beside(&path, ".lock"))?;
     if !path.exists() {
-        make_root(&path, &packages)?;
+        make_root(&path)?;
     }
     let script = enter_script(&path, ws)?;
     let enter = ws
@@ -177,41 +166,13 @@ pub fn build_root(ws: &Workspace) -> Result<BuildRoot> {
 }
 
 /// Makes a root under a temporary name and renames it, so that none is ever half made.
-fn make_root(path: &Path, packages: &str) -> Result<()> {
+fn make_root(path: &Path) -> Result<()> {
     let partial = beside(path, ".partial");
     let archive = beside(path, ".tar");
-    let log = beside(path, ".log");
     if partial.exists() {
         fs::remove_dir_all(&partial)?;
     }
-    let mut mmdebstrap = Command::new("mmdebstrap");
-    mmdebstrap
-        .args([
-            "--verbose",
-            "--variant=apt",
-            "--format=tar",
-            "--components=main",
-        ])
-        .arg(format!("--include={packages}"))
-        .args(
-            EXCLUDED
-                .iter()
-                .map(|path| format!("--dpkgopt=path-exclude={path}")),
-        )
-        .args([OsStr::new(SUITE), archive.as_os_str()])
-        .args([MIRROR, &format!("deb {MIRROR} {SUITE}-updates main")]);
-    let mut progress = Progress::towards("build root", beside(path, ".count"), LINES_ESTIMATE);
-    let status = command::stream(&mut mmdebstrap, &log, |line| progress.step(line))?;
-    if !status.success() {
-        progress.abandon();
-        let _ = fs::remove_file(&archive);
-        bail!(
-            "mmdebstrap could not make the build root: is there a network, and may this user make \
-             user namespaces? Its log is {}",
-            log.display()
-        );
-    }
-    progress.finish();
+    DEBIAN.make(&archive)?;
     unpack_root(&archive, &partial)?;
     fs::remove_file(&archive)?;
     fs::rename(&partial, path).with_context(|| format!("cannot make {}", path.display()))

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{bail, Context, Result};
 use serde::{Deserialize, Serialize};
 
+use super::debian::{MIRROR, SUITE};
 use super::progress::Progress;
-use super::root::{BuildRoot, MIRROR, SUITE};
+use super::root::BuildRoot;
 use super::{archive, command, key, lock, mirror, Workspace};
 
 const PACKAGE: &str = "linux-source-7.3";

@@ -11,7 +11,7 @@ use anyhow::{bail, Result};
 
 use super::case::{Case, Outcome};
 use super::{sections, Bench};
-use crate::build::root::{MIRROR, SUITE};
+use crate::build::debian::{MIRROR, SUITE};
 use crate::build::{archive, command, key, lock};
 use crate::vm::report::Section;
 use crate::vm::Job;

@@ -10,42 +10,35 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{bail, Context, Result};
+use anyhow::{Context, Result};
 
-use crate::build::progress::Progress;
-use crate::build::root::{MIRROR, SUITE};
+use crate::build::debian::Debian;
 use crate::build::{command, key, lock, BuildRoot, Workspace};
 
 /// What the guest has on top of a bare Debian without a package manager.
-const PACKAGES: &[&str] = &[
-    "dosfstools",
-    "e2fsprogs",
-    "fio",
-    "iproute2",
-    "libaio1t64",
-    "mount",
-    "procps",
-    "strace",
-    "xfsprogs",
-];
-
-/// What nobody reads inside a guest.
-const EXCLUDED: &[&str] = &[
-    "/usr/share/doc/*",
-    "/usr/share/man/*",
-    "/usr/share/locale/*",
-];
-
-/// How many lines mmdebstrap writes when nothing better is known.
-const LINES_ESTIMATE: u64 = 700;
+const DEBIAN: Debian = Debian {
+    label: "guest",
+    variant: "essential",
+    packages: &[
+        "dosfstools",
+        "e2fsprogs",
+        "fio",
+        "iproute2",
+        "libaio1t64",
+        "mount",
+        "procps",
+        "strace",
+        "xfsprogs",
+    ],
+    lines: 700,
+};
 
 /// The size of the disk; it is sparse on the host.
 const IMAGE_SIZE: &str = "4G";
 
 /// The guest's disk image, made first if the cache has none of its key.
 pub fn guest_image(ws: &Workspace, root: &BuildRoot) -> Result<PathBuf> {
-    let packages = PACKAGES.join(",");
-    let packages_key = key::of([MIRROR, SUITE, &packages, &EXCLUDED.join(",")]);
+    let packages_key = DEBIAN.key();
     let init = fs::read(ws.root.join("guest/init")).context("cannot read guest/init")?;
     let image_key = key::of([packages_key.as_bytes(), IMAGE_SIZE.as_bytes(), &init]);
 
@@ -54,47 +47,13 @@ pub fn guest_image(ws: &Workspace, root: &BuildRoot) -> Result<PathBuf> {
     let _lock = lock::exclusive(&folder.join("lock"))?;
     let archive = folder.join(format!("{packages_key}.tar"));
     if !archive.exists() {
-        make_archive(&archive, &packages)?;
+        DEBIAN.make(&archive)?;
     }
     let image = folder.join(format!("{image_key}.ext4"));
     if !image.exists() {
         make_image(ws, root, &archive, &image)?;
     }
     Ok(image)
-}
-
-/// Has mmdebstrap make an archive of the guest's packages.
-fn make_archive(archive: &Path, packages: &str) -> Result<()> {
-    let partial = archive.with_extension("partial.tar");
-    let log = archive.with_extension("log");
-    let mut mmdebstrap = Command::new("mmdebstrap");
-    mmdebstrap
-        .args([
-            "--verbose",
-            "--variant=essential",
-            "--format=tar",
-            "--components=main",
-        ])
-        .arg(format!("--include={packages}"))
-        .args(
-            EXCLUDED
-                .iter()
-                .map(|path| format!("--dpkgopt=path-exclude={path}")),
-        )
-        .arg(SUITE)
-        .arg(&partial)
-        .args([MIRROR, &format!("deb {MIRROR} {SUITE}-updates main")]);
-    let mut progress = Progress::towards("guest", archive.with_extension("count"), LINES_ESTIMATE);
-    let status = command::stream(&mut mmdebstrap, &log, |line| progress.step(line))?;
-    if !status.success() {
-        progress.abandon();
-        bail!(
-            "mmdebstrap could not make the guest: is there a network? Its log is {}",
-            log.display()
-        );
-    }
-    progress.finish();
-    Ok(fs::rename(partial, archive)?)
 }
 
 /// Makes an ext4 image of the archive and of process 1.
