@@ -365,6 +365,14 @@ static inline int pin_to_one_cpu(void)
 	return sched_setaffinity(0, sizeof(cpus), &cpus);
 }
 
+/* No ordinary task runs on this CPU from here on unless we sleep: 0, or -1 and errno. */
+static inline int run_before_others(void)
+{
+	static const struct sched_param lowest = { .sched_priority = 1 };
+
+	return sched_setscheduler(0, SCHED_FIFO, &lowest);
+}
+
 /* Numbers in files of proc and sysfs */
 
 /* Returns the number at the head of @path, or -errno. */
@@ -685,17 +693,15 @@ static inline int nullb_configure(const char *disk,
 
 /*
  * Makes the null_blk device @disk with one poll queue and the settings at
- * @settings, which end with a NULL name, and opens it for polled I/O. Returns a
+ * @settings, which end with a NULL name, and opens it for direct I/O. Returns a
  * file descriptor, or -1 and skip_reason.
  */
-static inline int nullb_create(const char *disk,
-			       const struct nullb_setting *settings)
+static inline int nullb_make(const char *disk,
+			     const struct nullb_setting *settings)
 {
 	char path[PATH_MAX];
 	int ret;
 
-	if (!kernel_polls())
-		return -1;
 	if (access(CONFIGFS "/nullb", F_OK))
 		mount("configfs", CONFIGFS, "configfs", 0, NULL);
 	nullb_remove(disk);
@@ -713,25 +719,11 @@ static inline int nullb_create(const char *disk,
 	return ret;
 }
 
-/*
- * A slow device: it takes one I/O of SLOW_IO bytes in SLOW_MS milliseconds, and
- * polled I/O waits for it with the poller awake.
- */
-#define SLOW_DISK			"aioslow"
-#define SLOW_IO				(16 * 1024)
-#define SLOW_MS				20
-
-static inline int open_slow_disk(void)
+/* The same for polled I/O, which the kernel may not know. */
+static inline int nullb_create(const char *disk,
+			       const struct nullb_setting *settings)
 {
-	static const struct nullb_setting settings[] = {
-		{ "mbps", 1 },
-		/* A request of more than a tick's worth would never be taken. */
-		{ "max_sectors", SLOW_IO / 512 },
-		{ "size", 64 },
-		{ NULL, 0 },
-	};
-
-	return nullb_create(SLOW_DISK, settings);
+	return kernel_polls() ? nullb_make(disk, settings) : -1;
 }
 
 #endif /* SELFTESTS_AIO_SYSCALLS_H */

@@ -4,6 +4,8 @@
  * drives the device itself: how long it takes, what ends it, nothing lost.
  */
 #include "aio_syscalls.h"
+#include "reader.h"
+#include "slow_disk.h"
 #include "kselftest_harness.h"
 
 #define EVENTS		16
@@ -267,56 +269,35 @@ TEST_F(fast, a_fault_in_the_middle_loses_no_event)
 	EXPECT_EQ(1, seen[1]);
 }
 
-struct waiter {
-	aio_context_t ctx;
-	long min_nr;
-	long nr;
-	long ms;
-	struct io_event events[EVENTS];
-	long ret;
-	pthread_t thread;
-};
-
-static void *wait_for_events(void *arg)
-{
-	struct waiter *waiter = arg;
-
-	waiter->ret = getevents_ms(waiter->ctx, waiter->min_nr, waiter->nr,
-				   waiter->events, waiter->ms);
-	return NULL;
-}
-
 TEST_F(fast, wakes_for_io_submitted_later)
 {
-	struct waiter waiter = { .ctx = self->ctx, .min_nr = 3, .nr = 3, .ms = -1 };
+	struct reader reader = { .ctx = self->ctx, .min_nr = 3, .nr = 3, .ms = -1 };
 
-	ASSERT_EQ(0, pthread_create(&waiter.thread, NULL, wait_for_events, &waiter));
+	ASSERT_EQ(0, reader_start(&reader));
 	for (int i = 0; i < 3; i++) {
 		sleep_ms(50);
 		ASSERT_EQ(1, submit_one(self->ctx, &self->iocbs[i]));
 	}
-	ASSERT_EQ(0, pthread_join(waiter.thread, NULL));
-	EXPECT_EQ(3, waiter.ret);
+	EXPECT_EQ(3, reader_join(&reader));
 }
 
 /* It sleeps before the context has a mode at all. */
 TEST_F(fast, wakes_for_the_first_io_of_a_context)
 {
-	struct waiter waiter = { .min_nr = 1, .nr = 1, .ms = -1 };
+	struct reader reader = { .min_nr = 1, .nr = 1, .ms = -1 };
 
-	ASSERT_EQ(0, sys_io_setup(1, &waiter.ctx));
-	ASSERT_EQ(0, pthread_create(&waiter.thread, NULL, wait_for_events, &waiter));
+	ASSERT_EQ(0, sys_io_setup(1, &reader.ctx));
+	ASSERT_EQ(0, reader_start(&reader));
 	sleep_ms(50);
-	ASSERT_EQ(1, submit_one(waiter.ctx, &self->iocbs[0]));
-	ASSERT_EQ(0, pthread_join(waiter.thread, NULL));
-	EXPECT_EQ(1, waiter.ret);
-	EXPECT_EQ(0, sys_io_destroy(waiter.ctx));
+	ASSERT_EQ(1, submit_one(reader.ctx, &self->iocbs[0]));
+	EXPECT_EQ(1, reader_join(&reader));
+	EXPECT_EQ(0, sys_io_destroy(reader.ctx));
 }
 
-#define READERS		3
+#define SHARERS		3
 #define SHARED_IOS	3000
 
-struct reader {
+struct sharer {
 	aio_context_t ctx;
 	int *seen;		/* how often each I/O was reaped */
 	int *total;
@@ -326,22 +307,22 @@ struct reader {
 
 static void *reap_shared(void *arg)
 {
-	struct reader *reader = arg;
+	struct sharer *sharer = arg;
 	struct io_event events[4];
 
-	while (__atomic_load_n(reader->total, __ATOMIC_ACQUIRE) < SHARED_IOS) {
-		long got = getevents_ms(reader->ctx, 1, 4, events, 100);
+	while (__atomic_load_n(sharer->total, __ATOMIC_ACQUIRE) < SHARED_IOS) {
+		long got = getevents_ms(sharer->ctx, 1, 4, events, 100);
 
 		for (long i = 0; i < got; i++) {
 			if (events[i].res != BLOCK || events[i].data >= SHARED_IOS)
-				reader->bad = true;
+				sharer->bad = true;
 			else
-				__atomic_add_fetch(&reader->seen[events[i].data], 1,
+				__atomic_add_fetch(&sharer->seen[events[i].data], 1,
 						   __ATOMIC_RELAXED);
-			__atomic_add_fetch(reader->total, 1, __ATOMIC_RELEASE);
+			__atomic_add_fetch(sharer->total, 1, __ATOMIC_RELEASE);
 		}
 		if (got < 0)
-			reader->bad = true;
+			sharer->bad = true;
 	}
 	return NULL;
 }
@@ -349,16 +330,16 @@ static void *reap_shared(void *arg)
 TEST_F_TIMEOUT(fast, concurrent_readers_share_without_loss, 120)
 {
 	int *seen = calloc(SHARED_IOS, sizeof(*seen));
-	struct reader readers[READERS];
+	struct sharer sharers[SHARERS];
 	int total = 0;
 
 	ASSERT_TRUE(!!seen);
-	for (int i = 0; i < READERS; i++) {
-		readers[i] = (struct reader) {
+	for (int i = 0; i < SHARERS; i++) {
+		sharers[i] = (struct sharer) {
 			.ctx = self->ctx, .seen = seen, .total = &total,
 		};
-		ASSERT_EQ(0, pthread_create(&readers[i].thread, NULL, reap_shared,
-					    &readers[i]));
+		ASSERT_EQ(0, pthread_create(&sharers[i].thread, NULL, reap_shared,
+					    &sharers[i]));
 	}
 	for (int i = 0; i < SHARED_IOS; i++) {
 		struct iocb iocb = self->iocbs[0];
@@ -370,9 +351,9 @@ TEST_F_TIMEOUT(fast, concurrent_readers_share_without_loss, 120)
 		} while (ret == -EAGAIN && !sched_yield());
 		ASSERT_EQ(1, ret);
 	}
-	for (int i = 0; i < READERS; i++) {
-		ASSERT_EQ(0, pthread_join(readers[i].thread, NULL));
-		EXPECT_FALSE(readers[i].bad);
+	for (int i = 0; i < SHARERS; i++) {
+		ASSERT_EQ(0, pthread_join(sharers[i].thread, NULL));
+		EXPECT_FALSE(sharers[i].bad);
 	}
 	for (int i = 0; i < SHARED_IOS; i++)
 		ASSERT_EQ(1, seen[i]);
@@ -380,38 +361,6 @@ TEST_F_TIMEOUT(fast, concurrent_readers_share_without_loss, 120)
 }
 
 /* On a device that lets them wait. */
-
-#define SLOW_IOS	100	/* that is about two seconds */
-
-FIXTURE(slow)
-{
-	aio_context_t ctx;
-	int fd;
-	char *buf;
-	struct iocb iocbs[SLOW_IOS];
-	struct io_event events[SLOW_IOS];
-};
-
-FIXTURE_SETUP(slow)
-{
-	self->fd = open_slow_disk();
-	if (self->fd < 0)
-		SKIP(return, "%s", skip_reason);
-	self->buf = map_memory(SLOW_IO);
-	ASSERT_TRUE(!!self->buf);
-	for (int i = 0; i < SLOW_IOS; i++) {
-		prep_pread(&self->iocbs[i], self->fd, self->buf, SLOW_IO, i * SLOW_IO);
-		set_hipri(&self->iocbs[i]);
-	}
-	ASSERT_EQ(0, sys_io_setup(SLOW_IOS, &self->ctx));
-}
-
-FIXTURE_TEARDOWN(slow)
-{
-	sys_io_destroy(self->ctx);
-	close(self->fd);
-	nullb_remove(SLOW_DISK);
-}
 
 TEST_F(slow, waits_for_all)
 {
@@ -494,46 +443,45 @@ TEST_F(slow, kill_ends_the_polling)
 
 TEST_F(slow, counts_io_submitted_meanwhile)
 {
-	struct waiter waiter = { .ctx = self->ctx, .min_nr = 12, .nr = 12, .ms = -1 };
+	struct reader reader = { .ctx = self->ctx, .min_nr = 12, .nr = 12, .ms = -1 };
 
 	ASSERT_EQ(4, submit_array(self->ctx, self->iocbs, 4));
-	ASSERT_EQ(0, pthread_create(&waiter.thread, NULL, wait_for_events, &waiter));
+	ASSERT_EQ(0, reader_start(&reader));
 	for (int i = 4; i < 12; i++) {
 		long ret = submit_one(self->ctx, &self->iocbs[i]);
 
 		ASSERT_EQ(1, ret);
 	}
-	ASSERT_EQ(0, pthread_join(waiter.thread, NULL));
-	EXPECT_EQ(12, waiter.ret);
+	EXPECT_EQ(12, reader_join(&reader));
 }
 
 /* A second reader is not bound by what the first one waits for. */
 TEST_F(slow, a_second_reader_keeps_its_timeout)
 {
-	struct waiter waiter = {
+	struct reader reader = {
 		.ctx = self->ctx, .min_nr = EVENTS, .nr = EVENTS, .ms = 1000,
 	};
 	long long start;
 	long got;
 
 	ASSERT_EQ(SLOW_IOS, submit_array(self->ctx, self->iocbs, SLOW_IOS));
-	ASSERT_EQ(0, pthread_create(&waiter.thread, NULL, wait_for_events, &waiter));
+	ASSERT_EQ(0, reader_start(&reader));
 	sleep_ms(50);
 	start = now_ms();
 	got = getevents_ms(self->ctx, SLOW_IOS, SLOW_IOS, self->events, 100);
 	EXPECT_LE(99, now_ms() - start);
 	EXPECT_GT(SLOW_IOS * SLOW_MS, now_ms() - start);
-	ASSERT_EQ(0, pthread_join(waiter.thread, NULL));
+	reader_join(&reader);
 	EXPECT_LE(0, got);
-	EXPECT_LE(0, waiter.ret);
-	EXPECT_GT(SLOW_IOS, got + waiter.ret);
-	got += waiter.ret;
+	EXPECT_LE(0, reader.ret);
+	EXPECT_GT(SLOW_IOS, got + reader.ret);
+	got += reader.ret;
 	EXPECT_EQ(SLOW_IOS - got, reap(self->ctx, SLOW_IOS - got, self->events, WAIT_MS));
 }
 
 TEST_F(slow, a_second_reader_keeps_its_signals)
 {
-	struct waiter waiter = {
+	struct reader reader = {
 		.ctx = self->ctx, .min_nr = EVENTS, .nr = EVENTS, .ms = -1,
 	};
 	sigset_t alarm;
@@ -545,15 +493,14 @@ TEST_F(slow, a_second_reader_keeps_its_signals)
 	ASSERT_EQ(0, catch_signal(SIGALRM));
 	ASSERT_EQ(SLOW_IOS, submit_array(self->ctx, self->iocbs, SLOW_IOS));
 	ASSERT_EQ(0, pthread_sigmask(SIG_BLOCK, &alarm, NULL));
-	ASSERT_EQ(0, pthread_create(&waiter.thread, NULL, wait_for_events, &waiter));
+	ASSERT_EQ(0, reader_start(&reader));
 	ASSERT_EQ(0, pthread_sigmask(SIG_UNBLOCK, &alarm, NULL));
 	sleep_ms(50);
 	ASSERT_EQ(0, alarm_every_ms(50));
 	got = getevents_ms(self->ctx, SLOW_IOS, SLOW_IOS, self->events, -1);
 	ASSERT_EQ(0, alarm_every_ms(0));
 	EXPECT_TRUE(got == -EINTR || (got > 0 && got < SLOW_IOS));
-	ASSERT_EQ(0, pthread_join(waiter.thread, NULL));
-	EXPECT_EQ(EVENTS, waiter.ret);
+	EXPECT_EQ(EVENTS, reader_join(&reader));
 }
 
 /* I/O that completes by interrupt only, late: more iovecs than a bio holds. */

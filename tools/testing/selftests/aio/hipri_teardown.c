@@ -5,6 +5,8 @@
  * no slot is lost.
  */
 #include "aio_syscalls.h"
+#include "reader.h"
+#include "slow_disk.h"
 #include "kselftest_harness.h"
 
 #define MOST		1024
@@ -397,86 +399,109 @@ TEST_F_TIMEOUT(teardown, over_submission_is_refused, 60)
 
 /* A device that takes its time */
 
-#define SLOW_IOS	50
-
-FIXTURE(slow)
-{
-	aio_context_t ctx;
-	int fd;
-	char *buf;
-	struct iocb iocbs[SLOW_IOS];
-	struct io_event events[MOST];
-};
-
-FIXTURE_SETUP(slow)
-{
-	self->fd = open_slow_disk();
-	if (self->fd < 0)
-		SKIP(return, "%s", skip_reason);
-	self->buf = map_memory(SLOW_IO);
-	ASSERT_TRUE(!!self->buf);
-	for (int i = 0; i < SLOW_IOS; i++) {
-		prep_pread(&self->iocbs[i], self->fd, self->buf, SLOW_IO, i * SLOW_IO);
-		set_hipri(&self->iocbs[i]);
-	}
-	ASSERT_EQ(0, sys_io_setup(SLOW_IOS, &self->ctx));
-	ASSERT_EQ(SLOW_IOS, submit_array(self->ctx, self->iocbs, SLOW_IOS));
-}
-
-FIXTURE_TEARDOWN(slow)
-{
-	sys_io_destroy(self->ctx);
-	close(self->fd);
-	nullb_remove(SLOW_DISK);
-}
+#define IN_FLIGHT	(SLOW_IOS / 2)
 
 /* One pass over the device is not enough here. */
 TEST_F(slow, destroy_waits_for_all)
 {
-	long long start = now_ms();
+	long long start;
 
+	ASSERT_EQ(IN_FLIGHT, submit_array(self->ctx, self->iocbs, IN_FLIGHT));
+	start = now_ms();
 	EXPECT_EQ(0, sys_io_destroy(self->ctx));
-	EXPECT_LE(SLOW_IOS * SLOW_MS / 2, now_ms() - start);
+	EXPECT_LE(IN_FLIGHT * SLOW_MS / 2, now_ms() - start);
 	EXPECT_EQ(0, requests_in_flight(SLOW_DISK));
 }
 
 TEST_F(slow, destroy_ends_a_polling_reader)
 {
-	struct user user = { .ctx = self->ctx, .events = self->events };
+	struct reader reader = {
+		.ctx = self->ctx, .min_nr = SLOW_IOS, .nr = SLOW_IOS, .ms = -1,
+		.to = self->events,
+	};
 
-	ASSERT_EQ(0, pthread_create(&user.thread, NULL, wait_for_too_many, &user));
+	ASSERT_EQ(IN_FLIGHT, submit_array(self->ctx, self->iocbs, IN_FLIGHT));
+	ASSERT_EQ(0, reader_start(&reader));
 	sleep_ms(100);
 	ASSERT_EQ(0, sys_io_destroy(self->ctx));
-	ASSERT_EQ(0, pthread_join(user.thread, NULL));
+	reader_join(&reader);
 	/* What it had before it was told so counts. */
-	EXPECT_TRUE(user.ret == -EINVAL || (user.ret > 0 && user.ret <= SLOW_IOS));
+	EXPECT_TRUE(reader.ret == -EINVAL ||
+		    (reader.ret > 0 && reader.ret <= IN_FLIGHT));
 	EXPECT_EQ(0, requests_in_flight(SLOW_DISK));
 }
 
-TEST_F(slow, kill_under_several_readers)
+/* Kills a child after it had time to run @wait, and waits for its end. */
+static bool killed_promptly(void (*wait)(FIXTURE_DATA(slow) *),
+			    FIXTURE_DATA(slow) * self)
 {
 	pid_t pid = fork();
+	long long start;
 	int status;
 
-	ASSERT_LE(0, pid);
 	if (!pid) {
-		struct user users[4] = { 0 };
-
-		for (int i = 0; i < 4; i++) {
-			users[i].events = self->events;
-			if (sys_io_setup(SLOW_IOS, &users[i].ctx) ||
-			    submit_array(users[i].ctx, self->iocbs, 8) != 8 ||
-			    pthread_create(&users[i].thread, NULL, wait_for_too_many,
-					   &users[i]))
-				_exit(1);
-		}
-		pause();
+		wait(self);
+		_exit(1);
 	}
+	if (pid < 0)
+		return false;
 	sleep_ms(200);
-	ASSERT_EQ(0, kill(pid, SIGKILL));
-	ASSERT_EQ(pid, waitpid(pid, &status, 0));
-	EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-	EXPECT_EQ(SLOW_IOS, reap(self->ctx, SLOW_IOS, self->events, WAIT_MS));
+	start = now_ms();
+	if (kill(pid, SIGKILL) || waitpid(pid, &status, 0) != pid)
+		return false;
+	return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL &&
+	       now_ms() - start < SLOW_IOS * SLOW_MS + PROMPT_MS;
+}
+
+#define READERS		4
+
+static void read_contexts(FIXTURE_DATA(slow) * self)
+{
+	struct reader readers[READERS];
+
+	for (int i = 0; i < READERS; i++) {
+		readers[i] = (struct reader) {
+			.min_nr = READER_EVENTS, .nr = READER_EVENTS, .ms = -1,
+		};
+		if (sys_io_setup(SLOW_IOS, &readers[i].ctx) ||
+		    submit_array(readers[i].ctx, self->iocbs, 8) != 8 ||
+		    reader_start(&readers[i]))
+			return;
+	}
+	pause();
+}
+
+TEST_F(slow, kill_under_readers_of_several_contexts)
+{
+	ASSERT_EQ(IN_FLIGHT, submit_array(self->ctx, self->iocbs, IN_FLIGHT));
+	EXPECT_TRUE(killed_promptly(read_contexts, self));
+	EXPECT_EQ(IN_FLIGHT, reap(self->ctx, IN_FLIGHT, self->events, WAIT_MS));
+	EXPECT_EQ(0, requests_in_flight(SLOW_DISK));
+}
+
+static void read_one_context(FIXTURE_DATA(slow) * self)
+{
+	struct reader readers[READERS];
+	aio_context_t ctx = 0;
+
+	if (sys_io_setup(SLOW_IOS, &ctx) ||
+	    submit_array(ctx, self->iocbs, IN_FLIGHT) != IN_FLIGHT)
+		return;
+	for (int i = 0; i < READERS; i++) {
+		readers[i] = (struct reader) {
+			.ctx = ctx, .min_nr = READER_EVENTS, .nr = READER_EVENTS,
+			.ms = -1,
+		};
+		if (reader_start(&readers[i]))
+			return;
+	}
+	pause();
+}
+
+/* One of them polls, the others wait for their turn. */
+TEST_F(slow, kill_under_several_readers_of_a_context)
+{
+	EXPECT_TRUE(killed_promptly(read_one_context, self));
 	EXPECT_EQ(0, requests_in_flight(SLOW_DISK));
 }
 
