@@ -6,15 +6,10 @@
  * The I/O is IOCB_CMD_POLL on an empty pipe: it completes when a test wants it.
  */
 #include "aio_syscalls.h"
+#include "getevents_calls.h"
 #include "kselftest_harness.h"
 
 #define EVENTS		8
-
-enum getevents_call {
-	GETEVENTS,
-	PGETEVENTS,
-	PGETEVENTS_TIME64,
-};
 
 FIXTURE(getevents)
 {
@@ -52,39 +47,6 @@ FIXTURE_SETUP(getevents)
 FIXTURE_TEARDOWN(getevents)
 {
 	sys_io_destroy(self->ctx);
-}
-
-/* A timeout that each of the calls can take. */
-struct timeout {
-	long sec;
-	long nsec;
-};
-
-static const struct timeout zero;
-static const struct timeout tenth = { .nsec = 100 * NSEC_PER_MSEC };
-static const struct timeout minute = { .sec = 60 };
-
-static long get(enum getevents_call call, aio_context_t ctx, long min_nr, long nr,
-		struct io_event *events, const struct timeout *timeout)
-{
-	struct word_timespec word = { 0 };
-
-	if (timeout) {
-		word.tv_sec = timeout->sec;
-		word.tv_nsec = timeout->nsec;
-	}
-#ifdef __NR_io_pgetevents_time64
-	if (call == PGETEVENTS_TIME64) {
-		struct time64_timespec wide = { word.tv_sec, word.tv_nsec };
-
-		return sys_io_pgetevents_time64(ctx, min_nr, nr, events,
-						timeout ? &wide : NULL, NULL);
-	}
-#endif
-	if (call == PGETEVENTS)
-		return sys_io_pgetevents(ctx, min_nr, nr, events,
-					 timeout ? &word : NULL, NULL);
-	return sys_io_getevents(ctx, min_nr, nr, events, timeout ? &word : NULL);
 }
 
 /* The same with a timeout that need not be readable. */
@@ -369,23 +331,9 @@ TEST_F(getevents, destroy_ends_the_wait)
 	EXPECT_EQ(-EINVAL, waiter.ret);
 }
 
-static pid_t stop_and_continue(pid_t victim)
-{
-	pid_t pid = fork();
-
-	if (pid)
-		return pid;
-	sleep_ms(200);
-	kill(victim, SIGSTOP);
-	sleep_ms(100);
-	kill(victim, SIGCONT);
-	_exit(0);
-}
-
 /* Only the p-calls resume after a signal that no handler sees. */
 TEST_F(getevents, stop_and_continue)
 {
-	static const struct timeout second = { .sec = 1 };
 	pid_t pid = stop_and_continue(getpid());
 	int status;
 

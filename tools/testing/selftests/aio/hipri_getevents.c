@@ -4,6 +4,7 @@
  * drives the device itself: how long it takes, what ends it, nothing lost.
  */
 #include "aio_syscalls.h"
+#include "getevents_calls.h"
 #include "reader.h"
 #include "slow_disk.h"
 #include "kselftest_harness.h"
@@ -503,6 +504,83 @@ TEST_F(slow, a_second_reader_keeps_its_signals)
 	EXPECT_EQ(EVENTS, reader_join(&reader));
 }
 
+/* Each of the calls: their timeouts differ in size, and in what a signal makes of them. */
+
+FIXTURE(calls)
+{
+	aio_context_t ctx;
+	int fd;
+	char *buf;
+	struct iocb iocbs[SLOW_IOS];
+	struct io_event events[SLOW_IOS];
+};
+
+FIXTURE_VARIANT(calls)
+{
+	enum getevents_call call;
+};
+
+FIXTURE_VARIANT_ADD(calls, getevents) { .call = GETEVENTS };
+FIXTURE_VARIANT_ADD(calls, pgetevents) { .call = PGETEVENTS };
+#ifdef __NR_io_pgetevents_time64
+FIXTURE_VARIANT_ADD(calls, pgetevents_time64) { .call = PGETEVENTS_TIME64 };
+#endif
+
+FIXTURE_SETUP(calls)
+{
+	self->fd = open_slow_disk();
+	if (self->fd < 0)
+		SKIP(return, "%s", skip_reason);
+	self->buf = map_memory(SLOW_IO);
+	ASSERT_TRUE(!!self->buf);
+	prep_slow_reads(self->iocbs, SLOW_IOS, self->fd, self->buf);
+	ASSERT_EQ(0, sys_io_setup(SLOW_IOS, &self->ctx));
+	/* The context is polled from here on. */
+	ASSERT_EQ(SLOW_IO, submit_and_wait(self->ctx, &self->iocbs[0]));
+}
+
+FIXTURE_TEARDOWN(calls)
+{
+	sys_io_destroy(self->ctx);
+	close(self->fd);
+	nullb_remove(SLOW_DISK);
+}
+
+TEST_F(calls, timeout_is_kept_while_it_sleeps)
+{
+	long long start = now_ms();
+
+	EXPECT_EQ(0, get(variant->call, self->ctx, 1, 1, self->events, &tenth));
+	EXPECT_LE(99, now_ms() - start);
+	EXPECT_GT(PROMPT_MS, now_ms() - start);
+}
+
+TEST_F(calls, timeout_is_kept_while_it_polls)
+{
+	long long start;
+	long got;
+
+	ASSERT_EQ(SLOW_IOS, submit_array(self->ctx, self->iocbs, SLOW_IOS));
+	start = now_ms();
+	got = get(variant->call, self->ctx, SLOW_IOS, SLOW_IOS, self->events, &tenth);
+	EXPECT_LE(99, now_ms() - start);
+	EXPECT_LE(0, got);
+	EXPECT_GT(SLOW_IOS, got);
+	EXPECT_LE(0, get(variant->call, self->ctx, 1, 1, self->events, &zero));
+}
+
+/* Only the p-calls resume after a signal that no handler sees. */
+TEST_F(calls, stop_and_continue)
+{
+	pid_t pid = stop_and_continue(getpid());
+	int status;
+
+	ASSERT_LT(0, pid);
+	EXPECT_EQ(variant->call == GETEVENTS ? -EINTR : 0,
+		  get(variant->call, self->ctx, 1, 1, self->events, &second));
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+}
+
 /* I/O that completes by interrupt only, late: more iovecs than a bio holds. */
 
 #define LATE_DISK	"aiolate"
@@ -549,13 +627,17 @@ FIXTURE_TEARDOWN(late)
 	nullb_remove(LATE_DISK);
 }
 
-TEST_F(late, is_waited_for)
+TEST_F(late, is_waited_for_asleep)
 {
 	long long start = now_ms();
+	long long cpu_start;
 
 	ASSERT_EQ(1, submit_one(self->ctx, &self->iocb));
+	cpu_start = cpu_ms();
 	ASSERT_EQ(1, getevents_ms(self->ctx, 1, 1, &self->event, -1));
 	EXPECT_LE(LATE_MS - 1, now_ms() - start);
+	/* There is nothing to poll: no reason to burn the CPU. */
+	EXPECT_GT(LATE_MS / 2, cpu_ms() - cpu_start);
 	EXPECT_EQ(LATE_IOVECS * BLOCK, self->event.res);
 }
 

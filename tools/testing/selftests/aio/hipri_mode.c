@@ -7,7 +7,7 @@
 #include "kselftest_harness.h"
 
 #define EVENTS		8
-#define RACES		300
+#define RACES		100
 
 FIXTURE(mode)
 {

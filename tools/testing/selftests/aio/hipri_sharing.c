@@ -407,7 +407,7 @@ TEST_F(slow, does_not_hold_up_a_fast_device)
 		SKIP(return, "%s", skip_reason);
 	prep_pread(&iocb, fd, self->buf, BLOCK, 0);
 	set_hipri(&iocb);
-	ASSERT_EQ(50, submit_array(self->ctx, self->iocbs, 50));
+	ASSERT_EQ(SLOW_IOS / 2, submit_array(self->ctx, self->iocbs, SLOW_IOS / 2));
 	ASSERT_EQ(1, submit_one(self->ctx, &iocb));
 	while (fast < 20) {
 		ASSERT_EQ(1, getevents_ms(self->ctx, 1, 1, self->events, WAIT_MS));
@@ -418,7 +418,7 @@ TEST_F(slow, does_not_hold_up_a_fast_device)
 		fast++;
 		ASSERT_EQ(1, submit_one(self->ctx, &iocb));
 	}
-	EXPECT_GT(50, slow);
+	EXPECT_GT(SLOW_IOS / 2, slow);
 }
 
 TEST_HARNESS_MAIN

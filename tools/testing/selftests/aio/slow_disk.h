@@ -13,7 +13,7 @@
 #define SLOW_IO			(16 * 1024)
 #define SLOW_MS			20
 
-#define SLOW_IOS		100	/* that is about two seconds */
+#define SLOW_IOS		60	/* that is about a second */
 
 static inline int open_slow_disk(void)
 {
@@ -26,6 +26,15 @@ static inline int open_slow_disk(void)
 	};
 
 	return nullb_create(SLOW_DISK, settings);
+}
+
+/* Prepares @nr polled reads, all of them to the SLOW_IO bytes at @buf. */
+static inline void prep_slow_reads(struct iocb *iocbs, int nr, int fd, void *buf)
+{
+	for (int i = 0; i < nr; i++) {
+		prep_pread(&iocbs[i], fd, buf, SLOW_IO, i * SLOW_IO);
+		set_hipri(&iocbs[i]);
+	}
 }
 
 /* Polled reads of the slow disk, not submitted yet. */
@@ -45,10 +54,7 @@ FIXTURE_SETUP(slow)
 		SKIP(return, "%s", skip_reason);
 	self->buf = map_memory(SLOW_IO);
 	ASSERT_TRUE(!!self->buf);
-	for (int i = 0; i < SLOW_IOS; i++) {
-		prep_pread(&self->iocbs[i], self->fd, self->buf, SLOW_IO, i * SLOW_IO);
-		set_hipri(&self->iocbs[i]);
-	}
+	prep_slow_reads(self->iocbs, SLOW_IOS, self->fd, self->buf);
 	ASSERT_EQ(0, sys_io_setup(SLOW_IOS, &self->ctx));
 }
 
