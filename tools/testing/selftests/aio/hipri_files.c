@@ -38,6 +38,7 @@ FIXTURE_VARIANT_ADD(files, ext4_polled) { .fs = &ext4, .polled = true };
 FIXTURE_VARIANT_ADD(files, xfs_plain) { .fs = &xfs, .polled = false };
 FIXTURE_VARIANT_ADD(files, xfs_polled) { .fs = &xfs, .polled = true };
 FIXTURE_VARIANT_ADD(files, vfat_plain) { .fs = &vfat, .polled = false };
+FIXTURE_VARIANT_ADD(files, vfat_polled) { .fs = &vfat, .polled = true };
 
 /* Opens the file behind @fd again. */
 static int reopen(int fd, int flags)
@@ -509,6 +510,7 @@ FIXTURE_VARIANT(polling)
 
 FIXTURE_VARIANT_ADD(polling, ext4) { .fs = &ext4 };
 FIXTURE_VARIANT_ADD(polling, xfs) { .fs = &xfs };
+FIXTURE_VARIANT_ADD(polling, vfat) { .fs = &vfat };
 
 FIXTURE_SETUP(polling)
 {
