@@ -4,6 +4,7 @@
 //!
 //! Each verb of the Makefile is one subcommand here; this file only dispatches.
 
+mod bench;
 mod build;
 mod check;
 mod run;
@@ -37,6 +38,8 @@ enum Verb {
     Run,
     /// Run every test; the last line is `N passed, N failed`.
     Test,
+    /// Measure both kernels: instructions per I/O, and an emulated NVMe device.
+    Bench,
     /// Build the kernel and print the path of its bzImage.
     Kernel,
     /// Boot the kernel into an interactive shell with fio in it.
@@ -63,6 +66,7 @@ fn dispatch(arguments: &Arguments) -> Result<ExitCode> {
     match arguments.verb {
         Verb::Run => run::run(&workspace, flavour),
         Verb::Test => test::test(&workspace, flavour),
+        Verb::Bench => bench::bench(&workspace),
         Verb::Shell => shell::shell(&workspace, flavour),
         Verb::Kernel => kernel(&workspace, flavour),
         Verb::Check => check::check(&workspace),

@@ -21,19 +21,28 @@ pub enum Accelerator {
     Kvm,
     /// By translation, one host thread for each.
     Emulation,
+    /// By translation, one processor only, whose every instruction takes [`NS_PER_INSTRUCTION`] on
+    /// all clocks of the guest.
+    InstructionClock,
 }
+
+/// Virtual nanoseconds: `shift=1`, two to the power of that.
+pub const NS_PER_INSTRUCTION: f64 = 2.0;
 
 /// A machine that works is up in two seconds.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(15);
 
 impl Accelerator {
-    /// What QEMU is told.
+    /// What QEMU is told: arguments with a space between them.
     ///
     /// Five-level page tables only cost time where page walks are emulated.
-    pub fn arguments(self) -> [&'static str; 4] {
+    pub fn arguments(self) -> &'static str {
         match self {
-            Self::Kvm => ["-accel", "kvm", "-cpu", "host"],
-            Self::Emulation => ["-accel", "tcg,thread=multi", "-cpu", "max,la57=off"],
+            Self::Kvm => "-accel kvm -cpu host -smp 2",
+            Self::Emulation => "-accel tcg,thread=multi -cpu max,la57=off -smp 2",
+            Self::InstructionClock => {
+                "-accel tcg -icount shift=1,sleep=off -cpu max,la57=off -smp 1"
+            }
         }
     }
 }

@@ -18,10 +18,12 @@ mod qemu;
 pub mod report;
 mod splat;
 
+pub use accelerator::NS_PER_INSTRUCTION;
 pub use boot::{Boot, Booted};
 pub use job::Job;
 pub use lost::Lost;
-pub use preload::{preload_cargo, preload_programs, PreloadPrograms};
+pub use preload::{preload_cargo, preload_programs, static_program, PreloadPrograms};
+pub use qemu::banner as qemu_banner;
 pub use splat::kernel_message;
 
 use std::path::{Path, PathBuf};
@@ -32,6 +34,7 @@ use crate::build::{build_root, BuildRoot, Workspace};
 use accelerator::Accelerator;
 
 /// What every boot on this host has in common.
+#[derive(Clone)]
 pub struct Host<'a> {
     /// Where results and scratch files go.
     pub ws: &'a Workspace,
@@ -56,6 +59,19 @@ impl<'a> Host<'a> {
         };
         host.accelerator = accelerator::choose(&mut host, kernel)?;
         Ok(host)
+    }
+
+    /// The same, but for machines of one processor whose clocks count its instructions.
+    pub fn with_instruction_clock(&self) -> Self {
+        Self {
+            accelerator: Accelerator::InstructionClock,
+            ..self.clone()
+        }
+    }
+
+    /// How the processors of its machines are run, in QEMU's words.
+    pub fn accelerator(&self) -> &'static str {
+        self.accelerator.arguments()
     }
 
     /// The folder where logs and verdicts go.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! hipri-run and its library, compiled for the guest.
+//! Programs of `tools/aio`, compiled for the guest: hipri-run and its library, and static ones.
 //!
 //! They are compiled in the build root, whose Debian is the guest's. Their crates are fetched by
 //! the host's cargo, which fetched ours: how this host reaches crates.io is known to it only.
@@ -13,6 +13,9 @@ use anyhow::{Context, Result};
 
 use super::Job;
 use crate::build::{command, key, BuildRoot, Workspace};
+
+/// Named, so that what runs while compiling is not compiled like the program.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// The programs of `tools/aio`, linked against the guest's C library.
 pub struct PreloadPrograms {
@@ -31,10 +34,22 @@ impl PreloadPrograms {
 
 /// Compiles `tools/aio` in the build root, whose Debian is the guest's.
 pub fn preload_programs(ws: &Workspace, root: &BuildRoot) -> Result<PreloadPrograms> {
-    command::run(preload_cargo(ws, root, "build")?.arg("--quiet"))?;
+    let mut cargo = preload_cargo(ws, root, "build")?;
+    cargo.args(["--quiet", "--package", "hipri", "--package", "hipri-run"]);
+    command::run(&mut cargo)?;
     Ok(PreloadPrograms {
         folder: target_folder(ws).join("release"),
     })
+}
+
+/// Compiles a program of `tools/aio` that needs no library where it runs; returns its path.
+pub fn static_program(ws: &Workspace, root: &BuildRoot, package: &str) -> Result<PathBuf> {
+    let mut cargo = preload_cargo(ws, root, "build")?;
+    cargo.args(["--quiet", "--package", package, "--target", TARGET]);
+    cargo.env("RUSTFLAGS", "-Ctarget-feature=+crt-static");
+    command::run(&mut cargo)?;
+    let folder = target_folder(ws).join(TARGET).join("release");
+    Ok(folder.join(package))
 }
 
 /// A cargo command in the build root on the workspace `tools/aio`.

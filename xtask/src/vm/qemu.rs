@@ -73,10 +73,8 @@ impl Machine<'_> {
             "-no-user-config",
             "-no-reboot",
         ]);
-        qemu.args([
-            "-display", "none", "-machine", "q35", "-smp", "2", "-m", "2G",
-        ]);
-        qemu.args(self.accelerator.arguments());
+        qemu.args(["-display", "none", "-machine", "q35", "-m", "2G"]);
+        qemu.args(self.accelerator.arguments().split(' '));
         qemu.args(["-kernel", &in_folder("/kernel", self.kernel)]);
         qemu.args([
             "-append",
@@ -117,10 +115,16 @@ fn in_folder(folder: &str, file: &Path) -> String {
     format!("{folder}/{name}")
 }
 
+/// What QEMU says its version is.
+pub fn banner(root: &BuildRoot) -> Result<String> {
+    let mut qemu = root.command(&[], "/");
+    let text = command::read(qemu.args(["qemu-system-x86_64", "--version"]))?;
+    Ok(text.lines().next().unwrap_or_default().to_owned())
+}
+
 /// Refuses a QEMU whose NVMe device cannot be polled.
 pub fn require_version(root: &BuildRoot) -> Result<()> {
-    let mut qemu = root.command(&[], "/");
-    let banner = command::read(qemu.args(["qemu-system-x86_64", "--version"]))?;
+    let banner = banner(root)?;
     match major_version(&banner) {
         Some(version) if version >= OLDEST_VERSION => Ok(()),
         Some(version) => bail!(
