@@ -5,6 +5,7 @@
 //! A stage that cannot run at all is a failure of that stage, and the others still run. What a
 //! kernel is not made for is skipped, with the reason.
 
+mod budget;
 mod case;
 mod fio;
 mod host;
@@ -49,6 +50,7 @@ const STAGES: &[Runner] = &[
     ("selftests", selftests::run),
     ("libaio", libaio::run),
     ("fio", fio::run),
+    ("budget", budget::run),
 ];
 
 /// Runs all stages; the last line is `N passed, N failed`, with `, N skipped` where there is any.
