@@ -155,6 +155,23 @@ TEST_F(ring, moves_and_takes_its_context_along)
 	EXPECT_EQ(0, sys_io_destroy(self->ctx));
 }
 
+/* The kernel writes events by a way of its own, and reads the number by the user's. */
+TEST_F(ring, protection_hides_the_context_at_most)
+{
+	ASSERT_EQ(0, mprotect(self->ring, self->size, PROT_READ));
+	EXPECT_EQ(POLLIN, submit_and_wait(self->ctx, &self->iocb));
+	ASSERT_EQ(1, submit_one(self->ctx, &self->iocb));
+
+	ASSERT_EQ(0, mprotect(self->ring, self->size, PROT_NONE));
+	EXPECT_EQ(-EINVAL, submit_one(self->ctx, &self->iocb));
+	EXPECT_EQ(-EINVAL, getevents_ms(self->ctx, 0, 1, &self->event, 0));
+	EXPECT_EQ(-EINVAL, sys_io_destroy(self->ctx));
+
+	ASSERT_EQ(0, mprotect(self->ring, self->size, PROT_READ | PROT_WRITE));
+	EXPECT_EQ(1, getevents_ms(self->ctx, 1, 1, &self->event, 0));
+	EXPECT_EQ(POLLIN, submit_and_wait(self->ctx, &self->iocb));
+}
+
 TEST_F(ring, does_not_grow)
 {
 	EXPECT_TRUE(mremap(self->ring, self->size, 2 * self->size,

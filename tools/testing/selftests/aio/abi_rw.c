@@ -278,6 +278,25 @@ TEST(unaligned_direct_io_is_a_result)
 	EXPECT_EQ(0, sys_io_destroy(ctx));
 }
 
+/* Without the flag, it would be the submitter who waits for the pipe. */
+TEST(nowait_reads_of_an_empty_pipe_fail_at_once)
+{
+	aio_context_t ctx = 0;
+	struct iocb iocb;
+	char byte = 0;
+	int fds[2];
+
+	ASSERT_EQ(0, pipe2(fds, O_CLOEXEC));
+	ASSERT_EQ(0, sys_io_setup(1, &ctx));
+	prep_pread(&iocb, fds[0], &byte, 1, 0);
+	iocb.aio_rw_flags = RWF_NOWAIT;
+	EXPECT_EQ(-EAGAIN, submit_and_wait(ctx, &iocb));
+	ASSERT_EQ(1, write(fds[1], "x", 1));
+	EXPECT_EQ(1, submit_and_wait(ctx, &iocb));
+	EXPECT_EQ('x', byte);
+	EXPECT_EQ(0, sys_io_destroy(ctx));
+}
+
 TEST(append_ignores_the_offset)
 {
 	char text[6] = "";

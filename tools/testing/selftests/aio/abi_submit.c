@@ -218,6 +218,17 @@ TEST_F(submit, unknown_flags_are_ignored)
 	EXPECT_EQ(BLOCK, submit_and_wait(self->ctx, &self->iocb));
 }
 
+/*
+ * Bit 2 may be garbage in an old program. A kernel that does not know it as a flag
+ * ignores it; one that does has something to say of a file that it cannot poll.
+ */
+TEST_F(submit, the_bit_of_hipri_is_ignored_or_refused)
+{
+	self->iocb.aio_flags = IOCB_FLAG_HIPRI;
+	EXPECT_EQ(kernel_polls() ? -EOPNOTSUPP : BLOCK,
+		  submit_and_wait(self->ctx, &self->iocb));
+}
+
 TEST_F(submit, ioprio_is_checked)
 {
 	self->iocb.aio_flags = IOCB_FLAG_IOPRIO;
