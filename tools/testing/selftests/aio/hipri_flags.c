@@ -154,6 +154,66 @@ TEST_F(flags, unsupported_on_tmpfs)
 	EXPECT_EQ(-EOPNOTSUPP, submit_one(self->ctx, &self->iocb));
 }
 
+/* Directories of an overlay, in one that is removed in the end. */
+struct overlay {
+	char root[PATH_MAX / 4];
+	char path[4][PATH_MAX / 2];	/* lower, upper, work, merged */
+};
+
+/* 0, or -1 and skip_reason. */
+static int overlay_mount(struct overlay *overlay)
+{
+	static const char *const names[] = { "lower", "upper", "work", "merged" };
+	char options[2 * PATH_MAX];
+
+	snprintf(overlay->root, sizeof(overlay->root), "%s/aio-overlay-XXXXXX",
+		 tmpdir());
+	if (!mkdtemp(overlay->root))
+		overlay->root[0] = 0;
+	for (int i = 0; i < 4; i++) {
+		snprintf(overlay->path[i], sizeof(overlay->path[i]), "%s/%s",
+			 overlay->root, names[i]);
+		mkdir(overlay->path[i], 0755);
+	}
+	snprintf(options, sizeof(options), "lowerdir=%s,upperdir=%s,workdir=%s",
+		 overlay->path[0], overlay->path[1], overlay->path[2]);
+	if (!mount("overlay", overlay->path[3], "overlay", 0, options))
+		return 0;
+	snprintf(skip_reason, sizeof(skip_reason), "overlay: %s", strerror(errno));
+	return -1;
+}
+
+static void overlay_unmount(const struct overlay *overlay)
+{
+	char path[PATH_MAX];
+
+	umount(overlay->path[3]);
+	snprintf(path, sizeof(path), "%s/work", overlay->path[2]);
+	rmdir(path);
+	for (int i = 0; i < 4; i++)
+		rmdir(overlay->path[i]);
+	rmdir(overlay->root);
+}
+
+/* What is below an overlay may be polled, but not through it. */
+TEST_F(flags, unsupported_on_overlays)
+{
+	struct overlay overlay;
+	char path[PATH_MAX];
+	int fd;
+
+	if (overlay_mount(&overlay))
+		SKIP(overlay_unmount(&overlay); return, "%s", skip_reason);
+	snprintf(path, sizeof(path), "%s/file", overlay.path[3]);
+	fd = open(path, O_CREAT | O_RDWR | O_DIRECT | O_CLOEXEC, 0600);
+	EXPECT_LE(0, fd);
+	unlink(path);
+	self->iocb.aio_fildes = fd;
+	EXPECT_EQ(-EOPNOTSUPP, submit_one(self->ctx, &self->iocb));
+	close(fd);
+	overlay_unmount(&overlay);
+}
+
 /* It may show only when the device gets the request: then as the result. */
 TEST_F(flags, unsupported_without_poll_queues)
 {

@@ -490,6 +490,7 @@ FIXTURE_SETUP(tags)
 {
 	static const struct nullb_setting settings[] = {
 		{ "hw_queue_depth", TAGS },
+		{ "memory_backed", 1 },
 		{ "size", 64 },
 		{ NULL, 0 },
 	};
@@ -499,6 +500,8 @@ FIXTURE_SETUP(tags)
 		SKIP(return, "%s", skip_reason);
 	self->buf = map_memory(256 * BLOCK);
 	ASSERT_TRUE(!!self->buf);
+	fill_pattern(self->buf, 256 * BLOCK, TAGS, 0);
+	ASSERT_EQ(256 * BLOCK, pwrite(self->fd, self->buf, 256 * BLOCK, 0));
 	ASSERT_EQ(0, sys_io_setup(256, &self->ctx));
 }
 
@@ -519,6 +522,41 @@ TEST_F(tags, one_batch_beyond_them)
 		ASSERT_EQ(nr, submit_array(self->ctx, iocbs, nr));
 		ASSERT_EQ(nr, reap(self->ctx, nr, events, WAIT_MS));
 		ASSERT_TRUE(all_done_once(iocbs, events, nr));
+	}
+}
+
+#define VECTORS		32
+#define PARTS		4
+
+/*
+ * I/O that was tried, found no tag and is tried again starts where it did before:
+ * each part of the data is where it belongs.
+ */
+TEST_F(tags, vectors_beyond_them_keep_their_data)
+{
+	struct iovec iov[VECTORS][PARTS];
+	struct io_event events[VECTORS];
+	struct iocb iocbs[VECTORS];
+
+	memset(self->buf, 0, 256 * BLOCK);
+	for (int i = 0; i < VECTORS; i++) {
+		/* Every other PARTS blocks, so that no two become one request. */
+		for (int part = 0; part < PARTS; part++) {
+			int place = (2 * i + 1) * PARTS - 1 - part;
+
+			iov[i][part].iov_base = self->buf + place * BLOCK;
+			iov[i][part].iov_len = BLOCK;
+		}
+		prep_preadv(&iocbs[i], self->fd, iov[i], PARTS, 2 * i * PARTS * BLOCK);
+		set_hipri(&iocbs[i]);
+	}
+	ASSERT_EQ(VECTORS, submit_array(self->ctx, iocbs, VECTORS));
+	ASSERT_EQ(VECTORS, reap(self->ctx, VECTORS, events, WAIT_MS));
+	for (int i = 0; i < VECTORS; i++) {
+		ASSERT_EQ(PARTS * BLOCK, events[i].res);
+		for (int part = 0; part < PARTS; part++)
+			ASSERT_TRUE(has_pattern(iov[i][part].iov_base, BLOCK, TAGS,
+						(2 * i * PARTS + part) * BLOCK));
 	}
 }
 
@@ -590,6 +628,136 @@ TEST_F(tags, large_io_beyond_them)
 	ASSERT_EQ(8, reap(self->ctx, 8, events, WAIT_MS));
 	for (int i = 0; i < 8; i++)
 		EXPECT_EQ(256 * BLOCK, events[i].res);
+}
+
+/* Blocks that the device cannot read or write, among others */
+
+#define BAD_DISK	"aiobad"
+#define BAD		5	/* the block */
+
+FIXTURE(bad)
+{
+	aio_context_t ctx;
+	int fd;
+	char *buf;
+};
+
+FIXTURE_VARIANT(bad)
+{
+	bool polled;
+};
+
+FIXTURE_VARIANT_ADD(bad, plain) { .polled = false };
+FIXTURE_VARIANT_ADD(bad, polled) { .polled = true };
+
+FIXTURE_SETUP(bad)
+{
+	static const struct nullb_setting settings[] = { { "size", 64 }, { NULL, 0 } };
+	char range[32];
+
+	if (variant->polled && !kernel_polls())
+		SKIP(return, "%s", skip_reason);
+	self->fd = nullb_make(BAD_DISK, settings);
+	if (self->fd < 0)
+		SKIP(return, "%s", skip_reason);
+	snprintf(range, sizeof(range), "+%d-%d", BAD * BLOCK / 512,
+		 (BAD + 1) * BLOCK / 512 - 1);
+	ASSERT_EQ(0, write_text(CONFIGFS "/nullb/" BAD_DISK "/badblocks", range));
+	self->buf = map_memory(2 * BAD * BLOCK);
+	ASSERT_TRUE(!!self->buf);
+	ASSERT_EQ(0, sys_io_setup(2 * BAD, &self->ctx));
+}
+
+FIXTURE_TEARDOWN(bad)
+{
+	sys_io_destroy(self->ctx);
+	close(self->fd);
+	nullb_remove(BAD_DISK);
+}
+
+TEST_F(bad, is_the_result_of_its_io_only)
+{
+	struct io_event events[2 * BAD];
+	struct iocb iocbs[2 * BAD];
+
+	for (int opcode = IOCB_CMD_PREAD; opcode <= IOCB_CMD_PWRITE; opcode++) {
+		prep_blocks(iocbs, 2 * BAD, opcode, self->fd, self->buf);
+		/* One by one: neighbours would become one request, and fail together. */
+		for (int i = 0; i < 2 * BAD; i++) {
+			if (!variant->polled)
+				iocbs[i].aio_flags = 0;
+			ASSERT_EQ(1, submit_one(self->ctx, &iocbs[i]));
+		}
+		ASSERT_EQ(2 * BAD, reap(self->ctx, 2 * BAD, events, WAIT_MS));
+		for (int i = 0; i < 2 * BAD; i++)
+			EXPECT_EQ(events[i].data == BAD ? -EIO : BLOCK, events[i].res);
+	}
+}
+
+TEST_F(bad, fails_a_larger_io_as_a_whole)
+{
+	struct iocb iocb;
+
+	prep_pread(&iocb, self->fd, self->buf, 2 * BAD * BLOCK, 0);
+	if (variant->polled)
+		set_hipri(&iocb);
+	EXPECT_EQ(-EIO, submit_and_wait(self->ctx, &iocb));
+}
+
+/* A zoned device, whose writes of several parts the kernel holds back and orders. */
+
+#define ZONED_DISK	"aiozoned"
+#define ZONE_MIB	4
+
+TEST(zoned_writes_of_many_parts)
+{
+	static const struct nullb_setting settings[] = {
+		{ "memory_backed", 1 },
+		{ "zoned", 1 },
+		{ "zone_size", ZONE_MIB },
+		{ "size", 64 },
+		{ NULL, 0 },
+	};
+	char *buf = map_memory(ZONE_MIB * MIB);
+	struct iovec iov[16][PARTS];
+	struct io_event events[16];
+	struct iocb iocbs[16];
+	aio_context_t ctx = 0;
+	int fd;
+
+	fd = nullb_create(ZONED_DISK, settings);
+	if (fd < 0)
+		SKIP(return, "a zoned null_blk: %s", skip_reason);
+	ASSERT_TRUE(!!buf);
+	ASSERT_EQ(0, sys_io_setup(16, &ctx));
+	fill_pattern(buf, 16 * PARTS * BLOCK, TAGS, 0);
+	/* Each at the write pointer that the ones before it leave behind. */
+	for (int i = 0; i < 16; i++) {
+		for (int part = 0; part < PARTS; part++) {
+			iov[i][part].iov_base = buf + (i * PARTS + part) * BLOCK;
+			iov[i][part].iov_len = BLOCK;
+		}
+		prep_pwritev(&iocbs[i], fd, iov[i], PARTS, i * PARTS * BLOCK);
+		set_hipri(&iocbs[i]);
+	}
+	ASSERT_EQ(16, submit_array(ctx, iocbs, 16));
+	ASSERT_EQ(16, reap(ctx, 16, events, WAIT_MS));
+	for (int i = 0; i < 16; i++)
+		EXPECT_EQ(PARTS * BLOCK, events[i].res);
+
+	/* And one that is more than a request, to the zone behind. */
+	prep_pwrite(&iocbs[0], fd, buf, ZONE_MIB * MIB, ZONE_MIB * MIB);
+	set_hipri(&iocbs[0]);
+	EXPECT_EQ(ZONE_MIB * MIB, submit_and_wait(ctx, &iocbs[0]));
+
+	memset(buf, 0, 16 * PARTS * BLOCK);
+	prep_pread(&iocbs[0], fd, buf, 16 * PARTS * BLOCK, 0);
+	set_hipri(&iocbs[0]);
+	EXPECT_EQ(16 * PARTS * BLOCK, submit_and_wait(ctx, &iocbs[0]));
+	EXPECT_TRUE(has_pattern(buf, 16 * PARTS * BLOCK, TAGS, 0));
+	EXPECT_EQ(0, sys_io_destroy(ctx));
+	close(fd);
+	nullb_remove(ZONED_DISK);
 }
 
 TEST_HARNESS_MAIN
