@@ -59,12 +59,10 @@ const TIMED: Amount = Amount::Seconds(2.5);
 /// How long a machine may take for all its runs; they take a minute.
 pub const TIMEOUT: Duration = Duration::from_secs(400);
 
-/// How often each kernel is booted for each part.
-const ROUNDS: u32 = 5;
-
 /// What the environment asks for.
 struct Options {
-    rounds: u32,
+    /// How often each kernel is booted for a part, if not as often as usual.
+    rounds: Option<u32>,
     parts: &'static [Part],
     strict: bool,
 }
@@ -95,7 +93,7 @@ struct Bench<'a> {
 
 /// Measures, prints tables and verdicts, and writes `bench.json` and the plots.
 ///
-/// In the environment, `ROUNDS=N` is how often each kernel is booted for each part (5),
+/// In the environment, `ROUNDS=N` is how often each kernel is booted for each part,
 /// `PART=instructions` or `PART=device` leaves out the other, and `STRICT=1` makes a target that
 /// was missed a failure.
 pub fn bench(ws: &Workspace) -> Result<ExitCode> {
@@ -114,7 +112,7 @@ pub fn bench(ws: &Workspace) -> Result<ExitCode> {
     let start = Instant::now();
     let mut judgements = Vec::new();
     for part in options.parts {
-        bench.measure(*part, options.rounds)?;
+        bench.measure(*part, options.rounds.unwrap_or(part.rounds()))?;
         judgements.extend(bench.report(*part));
     }
     bench.write(&judgements)?;
@@ -238,6 +236,14 @@ impl Part {
         }
     }
 
+    /// How often each kernel is booted: time needs more medians than counts.
+    fn rounds(self) -> u32 {
+        match self {
+            Self::Instructions => 5,
+            Self::Device => 9,
+        }
+    }
+
     fn title(self) -> &'static str {
         match self {
             Self::Instructions => "instructions per I/O, null_blk",
@@ -270,9 +276,9 @@ impl Options {
     fn parse(rounds: &str, part: &str, strict: &str) -> Result<Self> {
         Ok(Self {
             rounds: match rounds {
-                "" => ROUNDS,
+                "" => None,
                 number => match number.parse() {
-                    Ok(rounds) if rounds > 0 => rounds,
+                    Ok(rounds) if rounds > 0 => Some(rounds),
                     _ => bail!("ROUNDS={number} is no number of rounds"),
                 },
             },
@@ -316,10 +322,13 @@ mod tests {
     #[test]
     fn variables_choose_rounds_parts_and_strictness() {
         let options = Options::parse("", "", "").unwrap();
-        assert_eq!((options.rounds, options.parts.len()), (ROUNDS, 2));
+        assert_eq!((options.rounds, options.parts.len()), (None, 2));
         assert!(!options.strict);
         let options = Options::parse("3", "device", "1").unwrap();
-        assert_eq!((options.rounds, options.parts), (3, &[Part::Device][..]));
+        assert_eq!(
+            (options.rounds, options.parts),
+            (Some(3), &[Part::Device][..])
+        );
         assert!(options.strict);
         for (rounds, part, strict) in [
             ("0", "", ""),
