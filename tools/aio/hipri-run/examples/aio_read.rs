@@ -12,43 +12,15 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::process::ExitCode;
 
+use aio_abi::{Event, Iocb, FLAG_HIPRI, PREAD};
 use libc::{c_int, c_long, c_ulong, c_void};
 
 const BLOCK: usize = 4096;
-const PREAD: u16 = 0;
-/// Belongs to hipri under hipri-run, so it is not part of what is compared.
-const HIPRI: u32 = 1 << 2;
 
 /// A buffer for direct I/O.
 #[derive(Clone)]
 #[repr(align(4096))]
 struct Block([u8; BLOCK]);
-
-#[repr(C)]
-#[derive(Clone, Default)]
-struct Iocb {
-    data: u64,
-    key: u32,
-    rw_flags: u32,
-    opcode: u16,
-    reqprio: i16,
-    fildes: u32,
-    buf: u64,
-    nbytes: u64,
-    offset: i64,
-    reserved2: u64,
-    flags: u32,
-    resfd: u32,
-}
-
-#[repr(C)]
-#[derive(Clone, Default)]
-struct Event {
-    data: u64,
-    obj: u64,
-    res: i64,
-    res2: i64,
-}
 
 /// The AIO calls, all returning a count or a negated errno.
 trait Aio {
@@ -228,7 +200,8 @@ fn read_in_a_context(aio: &impl Aio, file: &File) -> Result<(), String> {
     }
     for (iocb, buffer) in iocbs.iter().zip(&buffers) {
         let sum: u32 = buffer.0.iter().map(|byte| u32::from(*byte)).sum();
-        let flags = iocb.flags & !HIPRI;
+        // This one belongs to hipri under hipri-run, so it is not part of what is compared.
+        let flags = iocb.flags & !FLAG_HIPRI;
         println!("iocb {}: flags {flags}, sum of data {sum}", iocb.data);
     }
     tear_down(aio, context);
@@ -241,12 +214,9 @@ fn check_errors(aio: &impl Aio, file: &File) -> Result<(), String> {
     let mut good = read(file, 0, &mut buffer);
     let mut bad_file = Iocb {
         fildes: u32::MAX,
-        ..good.clone()
+        ..good
     };
-    let mut bad_operation = Iocb {
-        opcode: 99,
-        ..good.clone()
-    };
+    let mut bad_operation = Iocb { opcode: 99, ..good };
     let mut pointers = [&raw mut good, usize::MAX as *mut Iocb];
     let nowhere = usize::MAX as *mut *mut Iocb;
     // SAFETY: iocbs and buffer live until all is read; the rest are addresses for the kernel to

@@ -4,28 +4,39 @@
 //!
 //! Preloaded behind `libhipri.so`, it announces polling in the rings, applies the rules for
 //! `IOCB_FLAG_HIPRI` to what is submitted, submits it without the flag, and tells on standard error
-//! which iocbs had it. Every device has poll queues in sysfs, unless `POLLING_KERNEL=no-queues`; with
-//! `POLLING_KERNEL=refuse`, polling is refused all the same.
+//! which iocbs had it, by the number of the context. Every device has poll queues in sysfs, unless
+//! `POLLING_KERNEL=no-queues`; with `POLLING_KERNEL=refuse`, polling is refused all the same; with
+//! `POLLING_KERNEL=quiet` nothing is told.
 
 use std::collections::HashMap;
-use std::ffi::{c_char, c_long, CStr};
-use std::mem::transmute;
+use std::ffi::{c_char, c_long, c_ulong, CStr};
 use std::sync::Mutex;
 
-use libc::c_int;
+use aio_abi::{
+    ContextId, Iocb, RingHeader, FLAG_HIPRI, FLAG_RESFD, PREAD, PREADV, PWRITE, PWRITEV,
+    RING_COMPAT_HIPRI, RING_INCOMPAT_POLLED,
+};
+use libc::{c_int, c_void};
 
-const HIPRI: u32 = 1 << 2;
-const COMPAT_HIPRI: u32 = 1 << 1;
+/// What the kernel would know of a context.
+struct Context {
+    /// Counted from 1, in the order in which the process set them up.
+    number: usize,
+    /// Whether the first I/O that was accepted is polled.
+    polled: Option<bool>,
+}
 
-/// Offsets in the ring's header and in an iocb, in units of 4 bytes.
-const RING_COMPAT_FEATURES: usize = 5;
-const IOCB_FLAGS: usize = 14;
-
-/// The contexts whose first I/O was accepted, and whether that was polled.
-static POLLED: Mutex<Option<HashMap<c_long, bool>>> = Mutex::new(None);
+static CONTEXTS: Mutex<Option<HashMap<ContextId, Context>>> = Mutex::new(None);
+static SET_UP: Mutex<usize> = Mutex::new(0);
 
 type Syscall =
     unsafe extern "C" fn(c_long, c_long, c_long, c_long, c_long, c_long, c_long) -> c_long;
+
+/// The function that this one stands in front of, null if there is none.
+fn next(name: &CStr) -> *mut c_void {
+    // SAFETY: the name is a valid string.
+    unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) }
+}
 
 /// The C library's `syscall`, as `libhipri.so` sees it.
 ///
@@ -43,30 +54,27 @@ pub unsafe extern "C" fn syscall(
     a6: c_long,
 ) -> c_long {
     // SAFETY: the C library has a function of this name, called with integers only.
-    let real: Syscall = unsafe { transmute(libc::dlsym(libc::RTLD_NEXT, c"syscall".as_ptr())) };
+    let real = unsafe { std::mem::transmute::<*mut c_void, Syscall>(next(c"syscall")) };
     // SAFETY: the caller's.
     let send = |a2| unsafe { real(number, a1, a2, a3, a4, a5, a6) };
     // SAFETY: the caller's, and what the kernel accepted is valid.
     unsafe {
         match number {
-            libc::SYS_io_setup => announce(send(a2), a2 as *const *mut u32),
+            libc::SYS_io_setup => set_up(send(a2), a2 as *const ContextId),
             libc::SYS_io_destroy => {
-                forget(a1);
+                with_contexts(|contexts| contexts.remove(&(a1 as ContextId)));
                 send(a2)
             }
-            libc::SYS_io_submit if (1..=8).contains(&a2) => {
-                submit(a1, a2, a3 as *const *mut u32, send)
+            libc::SYS_io_submit if (1..=4096).contains(&a2) => {
+                submit(a1 as ContextId, a2, a3 as *const *mut Iocb, send)
             }
             _ => send(a2),
         }
     }
 }
 
-/// The next context may get the same id.
-fn forget(context: c_long) {
-    if let Some(polled) = POLLED.lock().unwrap().as_mut() {
-        polled.remove(&context);
-    }
+fn with_contexts<R>(f: impl FnOnce(&mut HashMap<ContextId, Context>) -> R) -> R {
+    f(CONTEXTS.lock().unwrap().get_or_insert_default())
 }
 
 /// The C library's `open`, as `libhipri.so` sees it: sysfs is made up.
@@ -77,10 +85,8 @@ fn forget(context: c_long) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn open(path: *const c_char, flags: c_int, mode: libc::mode_t) -> c_int {
     // SAFETY: the caller's.
-    let is_attribute = unsafe { CStr::from_ptr(path) }
-        .to_bytes()
-        .starts_with(b"/sys/dev/block/");
-    if is_attribute {
+    let path_name = unsafe { CStr::from_ptr(path) };
+    if path_name.to_bytes().starts_with(b"/sys/dev/block/") {
         return attribute(if is_played("no-queues") {
             b"0\n"
         } else {
@@ -89,10 +95,7 @@ pub unsafe extern "C" fn open(path: *const c_char, flags: c_int, mode: libc::mod
     }
     type Open = unsafe extern "C" fn(*const c_char, c_int, libc::mode_t) -> c_int;
     // SAFETY: the C library has a function of this name, which looks at a mode where it has one.
-    unsafe {
-        let real: Open = transmute(libc::dlsym(libc::RTLD_NEXT, c"open".as_ptr()));
-        real(path, flags, mode)
-    }
+    unsafe { std::mem::transmute::<*mut c_void, Open>(next(c"open"))(path, flags, mode) }
 }
 
 /// A file with `content`.
@@ -112,11 +115,22 @@ fn is_played(part: &str) -> bool {
 
 /// # Safety
 ///
-/// Where `result` is 0, `context` points to the address of a ring.
-unsafe fn announce(result: c_long, context: *const *mut u32) -> c_long {
+/// Where `result` is 0, `place` holds the address of a ring.
+unsafe fn set_up(result: c_long, place: *const ContextId) -> c_long {
     if result == 0 {
         // SAFETY: the caller's; a ring is writable.
-        unsafe { *(*context).add(RING_COMPAT_FEATURES) |= COMPAT_HIPRI };
+        let id = unsafe {
+            let id = *place;
+            (*(id as *mut RingHeader)).compat_features |= RING_COMPAT_HIPRI;
+            id
+        };
+        let mut set_up = SET_UP.lock().unwrap();
+        *set_up += 1;
+        let context = Context {
+            number: *set_up,
+            polled: None,
+        };
+        with_contexts(|contexts| contexts.insert(id, context));
     }
     result
 }
@@ -125,9 +139,9 @@ unsafe fn announce(result: c_long, context: *const *mut u32) -> c_long {
 ///
 /// The addresses in `iocbs`, and its own, are valid unless they are null or odd.
 unsafe fn submit(
-    context: c_long,
+    id: ContextId,
     nr: c_long,
-    iocbs: *const *mut u32,
+    iocbs: *const *mut Iocb,
     send: impl Fn(c_long) -> c_long,
 ) -> c_long {
     if iocbs as usize % 2 != 0 {
@@ -135,74 +149,107 @@ unsafe fn submit(
     }
     // SAFETY: the caller's.
     let iocbs = unsafe { std::slice::from_raw_parts(iocbs, nr as usize) };
-    let valid = |iocb: &&*mut u32| !iocb.is_null() && **iocb as usize % 2 == 0;
-    let flags: Vec<*mut u32> = iocbs
-        .iter()
-        .take_while(valid)
-        // SAFETY: it is valid.
-        .map(|iocb| unsafe { iocb.add(IOCB_FLAGS) })
-        .collect();
-    // SAFETY: as above.
-    let flagged: Vec<bool> = flags
-        .iter()
-        .map(|flags| unsafe { **flags & HIPRI != 0 })
-        .collect();
+    let valid = |iocb: &&*mut Iocb| !iocb.is_null() && **iocb as c_ulong % 2 == 0;
+    let iocbs: Vec<*mut Iocb> = iocbs.iter().take_while(valid).copied().collect();
+    // SAFETY: they are valid.
+    let is_flagged = |iocb: &*mut Iocb| unsafe { (**iocb).flags & FLAG_HIPRI != 0 };
+    let flagged: Vec<bool> = iocbs.iter().map(is_flagged).collect();
 
     // With nothing valid in it, or a mode that fits, the kernel itself judges the batch.
-    let result = match admissible(context, &flagged) {
+    // SAFETY: they are valid.
+    let result = match unsafe { admissible(id, &iocbs) } {
         Err(errno) => fail(errno),
         Ok(0) => send(nr),
         Ok(admissible) => {
-            set_flags(&flags, &vec![false; flags.len()]);
-            let nr = if admissible == flags.len() {
-                nr
-            } else {
-                admissible as c_long
-            };
-            let result = send(nr);
-            set_flags(&flags, &flagged);
+            set_flags(&iocbs, |_| false);
+            let whole = admissible == iocbs.len();
+            let result = send(if whole { nr } else { admissible as c_long });
+            set_flags(&iocbs, |index| flagged[index]);
             result
         }
     };
     if result > 0 {
-        let mut polled = POLLED.lock().unwrap();
-        polled
-            .get_or_insert_default()
-            .entry(context)
-            .or_insert(flagged[0]);
+        turn(id, flagged[0]);
     }
-    let shown: String = flagged
-        .iter()
-        .map(|polled| if *polled { 'H' } else { '-' })
-        .collect();
-    eprintln!("kernel: submit {shown}: {result}");
+    tell(id, &flagged, result);
     result
 }
 
-fn set_flags(places: &[*mut u32], flagged: &[bool]) {
-    for (place, flagged) in places.iter().zip(flagged) {
-        // SAFETY: `submit` made the places of valid iocbs, which only this thread uses.
-        unsafe { **place = **place & !HIPRI | if *flagged { HIPRI } else { 0 } };
+/// Decides how a context goes on, if that is not decided.
+fn turn(id: ContextId, polled: bool) {
+    let turned = with_contexts(|contexts| {
+        let context = contexts.get_mut(&id)?;
+        let turned = context.polled.is_none() && polled;
+        context.polled.get_or_insert(polled);
+        turned.then_some(())
+    });
+    if turned.is_some() {
+        let ring = id as *mut RingHeader;
+        // SAFETY: the context takes I/O, so it lives, and its ring is writable.
+        unsafe {
+            (*ring).magic = 0;
+            (*ring).incompat_features = RING_INCOMPAT_POLLED;
+        }
     }
 }
 
-/// How many of the batch's iocbs fit the context's mode and the device, from the first on.
-fn admissible(context: c_long, flagged: &[bool]) -> Result<usize, c_int> {
-    let Some(first) = flagged.first() else {
-        return Ok(0);
-    };
-    let mode = POLLED
-        .lock()
-        .unwrap()
-        .as_ref()
-        .and_then(|polled| polled.get(&context).copied());
-    if *first && is_played("refuse") {
-        return Err(libc::EOPNOTSUPP);
+fn tell(id: ContextId, flagged: &[bool], result: c_long) {
+    if is_played("quiet") {
+        return;
     }
-    if mode.is_some_and(|polled| polled != *first) {
+    let number = with_contexts(|contexts| contexts.get(&id).map_or(0, |context| context.number));
+    let flags = flagged.iter().map(|flag| if *flag { 'H' } else { '-' });
+    let flags: String = flags.collect();
+    eprintln!("kernel: submit to {number} {flags}: {result}");
+}
+
+fn set_flags(iocbs: &[*mut Iocb], flag: impl Fn(usize) -> bool) {
+    for (index, iocb) in iocbs.iter().enumerate() {
+        let hipri = if flag(index) { FLAG_HIPRI } else { 0 };
+        // SAFETY: `submit` leaves only valid iocbs in, which only this thread uses; another one may
+        // have read the event of an accepted one, but the test programs keep them.
+        unsafe { (**iocb).flags = (**iocb).flags & !FLAG_HIPRI | hipri };
+    }
+}
+
+/// How many of the iocbs fit the context's mode and the device, from the first on.
+///
+/// # Safety
+///
+/// The iocbs are valid.
+unsafe fn admissible(id: ContextId, iocbs: &[*mut Iocb]) -> Result<usize, c_int> {
+    let mut mode = with_contexts(|contexts| contexts.get(&id).and_then(|context| context.polled));
+    for (index, iocb) in iocbs.iter().enumerate() {
+        // SAFETY: the caller's.
+        match admit(unsafe { &**iocb }, &mut mode) {
+            Ok(()) => {}
+            Err(errno) if index == 0 => return Err(errno),
+            Err(_) => return Ok(index),
+        }
+    }
+    Ok(iocbs.len())
+}
+
+fn admit(iocb: &Iocb, mode: &mut Option<bool>) -> Result<(), c_int> {
+    let polled = iocb.flags & FLAG_HIPRI != 0;
+    let transfer = matches!(iocb.opcode, PREAD | PWRITE | PREADV | PWRITEV);
+    if polled && (!transfer || iocb.flags & FLAG_RESFD != 0) {
         return Err(libc::EINVAL);
     }
-    Ok(flagged.iter().take_while(|polled| *polled == first).count())
+    if polled && (is_played("refuse") || !is_direct(iocb.fildes)) {
+        return Err(libc::EOPNOTSUPP);
+    }
+    if *mode.get_or_insert(polled) != polled {
+        return Err(libc::EINVAL);
+    }
+    Ok(())
+}
+
+/// Whether a file is open for direct I/O, or not at all.
+fn is_direct(fd: u32) -> bool {
+    // SAFETY: this touches no memory.
+    let flags = unsafe { libc::fcntl(fd as c_int, libc::F_GETFL) };
+    flags & libc::O_DIRECT != 0
 }
 
 fn fail(errno: c_int) -> c_long {

@@ -1,314 +1,437 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What is known of each AIO context, and the table they are kept in.
+//! What is known of a context of the program's.
 //!
-//! The table has a fixed size and no lock, so that it can be used in a signal handler and is whole
-//! in a child forked at any moment. A context that finds no room is simply not polled.
+//! It is served by one context of the kernel's, the one that `io_setup` made and whose id the
+//! program holds: the visible side. The first I/O decides whether that takes polled I/O or other
+//! I/O. When there is I/O of the other kind, a second context of the kernel's is made, of which the
+//! program does not know: the shadow side. All this is decided once for the context's life.
+//!
+//! Several threads may do anything at once, so every field is atomic. Orderings are sequentially
+//! consistent wherever one field is read to see what another thread does about another field.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::Ordering::{Relaxed, SeqCst};
+use core::sync::atomic::{AtomicBool, AtomicIsize, AtomicU32, AtomicU8, AtomicUsize};
 
-use crate::abi::ContextId;
-use crate::eligibility::Reason;
+use aio_abi::ContextId;
 
-/// What a context's first I/O decided for its life.
+use crate::statistics::Counts;
+use crate::system::System;
+use crate::verdicts::Verdicts;
+
+/// Which I/O the visible side takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// Nothing yet: no I/O was accepted.
+#[repr(u8)]
+pub enum Role {
+    /// Nothing was submitted yet, or nothing was accepted.
     Undecided,
-    /// All its I/O is polled.
+    /// Polled I/O.
     Polled,
-    /// None of it is.
-    Plain(Reason),
+    /// Other I/O.
+    Plain,
+    /// All I/O, as it comes: the kernel does not poll.
+    LeftAlone,
 }
 
-impl Mode {
-    const UNDECIDED: u8 = 0xfe;
-    const POLLED: u8 = 0xff;
-
-    fn to_code(self) -> u8 {
-        match self {
-            Mode::Undecided => Self::UNDECIDED,
-            Mode::Polled => Self::POLLED,
-            Mode::Plain(reason) => reason as u8,
-        }
-    }
-
+impl Role {
     fn from_code(code: u8) -> Self {
-        match Reason::from_code(code) {
-            Some(reason) => Mode::Plain(reason),
-            None if code == Self::POLLED => Mode::Polled,
-            None => Mode::Undecided,
+        [Role::Undecided, Role::Polled, Role::Plain]
+            .into_iter()
+            .find(|role| *role as u8 == code)
+            .unwrap_or(Role::LeftAlone)
+    }
+
+    /// The side that takes I/O which is not polled, once there is one.
+    pub fn plain_side(self) -> Side {
+        match self {
+            Role::Polled => Side::Shadow,
+            _ => Side::Visible,
+        }
+    }
+
+    /// The side that takes polled I/O, once there is one.
+    pub fn polled_side(self) -> Side {
+        self.plain_side().other()
+    }
+}
+
+/// One of the two contexts of the kernel's that serve one of the program's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The one that the program made.
+    Visible,
+    /// The one that it does not know of.
+    Shadow,
+}
+
+impl Side {
+    /// The other one.
+    pub fn other(self) -> Self {
+        match self {
+            Side::Visible => Side::Shadow,
+            Side::Shadow => Side::Visible,
         }
     }
 }
 
-/// A context's mode as it was read, the ground on which a decision is taken.
-#[derive(Clone, Copy)]
-pub struct Observed(u64);
+/// I/O in flight: submitted, and its event not read.
+///
+/// Where the program reads the ring itself, this does not see the events go and counts too many.
+#[derive(Debug)]
+pub struct InFlight(AtomicIsize);
 
-impl Observed {
-    const MODE_BITS: u32 = 8;
-
-    /// The mode.
-    pub fn mode(self) -> Mode {
-        Mode::from_code(self.0 as u8)
+impl InFlight {
+    const fn new() -> Self {
+        InFlight(AtomicIsize::new(0))
     }
 
-    fn with_mode(self, mode: Mode) -> Self {
-        Observed(self.0 >> Self::MODE_BITS << Self::MODE_BITS | u64::from(mode.to_code()))
+    /// How much there is.
+    pub fn count(&self) -> usize {
+        usize::try_from(self.0.load(SeqCst)).unwrap_or(0)
     }
 
-    fn next_generation(self) -> Self {
-        Observed(self.0.wrapping_add(1 << Self::MODE_BITS))
+    /// Counts I/O before it is submitted, as somebody else may read its event before that returns.
+    pub fn add(&self, count: usize) {
+        self.0.fetch_add(count as isize, SeqCst);
+    }
+
+    /// Counts events that were read, or I/O that was not accepted.
+    pub fn remove(&self, count: usize) {
+        if count > 0 {
+            self.0.fetch_sub(count as isize, SeqCst);
+        }
+    }
+
+    fn reset(&self) {
+        self.0.store(0, SeqCst);
     }
 }
+
+/// There is no shadow side yet.
+const NO_SHADOW: usize = 0;
+/// There will never be one: the context is being destroyed.
+const DEAD: usize = 1;
+
+fn shadow_id(word: usize) -> Option<ContextId> {
+    (word > DEAD).then_some(word as ContextId)
+}
+
+/// In place of an id: there never was a context here.
+pub const FREE: usize = 0;
+/// In place of an id: there was a context here.
+pub const RELEASED: usize = 1;
+/// In place of an id: there will be a context here.
+pub const CLAIMED: usize = 2;
 
 /// One context.
+#[derive(Debug)]
 pub struct Context {
-    /// Its id, [`FREE`], [`RELEASED`] or [`CLAIMED`].
-    id: AtomicU64,
-    /// The mode, and above it a generation: a decision taken for a context that was destroyed
-    /// meanwhile does not hit its successor in this place.
-    state: AtomicU64,
+    id: AtomicUsize,
+    events: AtomicU32,
     capacity: AtomicUsize,
-    submitted: AtomicU64,
+    role: AtomicU8,
+    /// Threads that try to be the first to poll: what comes of it is not in `role` yet.
+    trying_to_poll: AtomicU32,
+    shadow: AtomicUsize,
+    visible_in_flight: InFlight,
+    shadow_in_flight: InFlight,
+    /// Threads that write to the visible ring.
+    in_ring: AtomicU32,
+    /// Threads that wait, or are about to, for I/O that is not polled, and see nothing else.
+    pub sleepers: AtomicU32,
+    /// An event that wakes one of them is on its way.
+    pub wake_pending: AtomicBool,
+    /// Which side was looked at first the last time.
+    turn: AtomicBool,
+    /// What was accepted.
+    pub counts: Counts,
+    /// What was found out about files.
+    pub verdicts: Verdicts,
 }
-
-/// Never used: a search ends here.
-const FREE: u64 = 0;
-/// Used before: a search goes on.
-const RELEASED: u64 = 1;
-/// Being filled in.
-const CLAIMED: u64 = 2;
 
 impl Context {
-    const fn new() -> Self {
+    /// What a table holds where there never was a context.
+    pub const fn vacant() -> Self {
         Context {
-            id: AtomicU64::new(FREE),
-            state: AtomicU64::new(0),
+            id: AtomicUsize::new(FREE),
+            events: AtomicU32::new(0),
             capacity: AtomicUsize::new(0),
-            submitted: AtomicU64::new(0),
+            role: AtomicU8::new(Role::Undecided as u8),
+            trying_to_poll: AtomicU32::new(0),
+            shadow: AtomicUsize::new(NO_SHADOW),
+            visible_in_flight: InFlight::new(),
+            shadow_in_flight: InFlight::new(),
+            in_ring: AtomicU32::new(0),
+            sleepers: AtomicU32::new(0),
+            wake_pending: AtomicBool::new(false),
+            turn: AtomicBool::new(false),
+            counts: Counts::new(),
+            verdicts: Verdicts::new(),
         }
     }
 
-    /// The id `io_setup` gave out.
-    pub fn id(&self) -> ContextId {
-        self.id.load(Ordering::Relaxed)
-    }
-
-    /// The mode at this moment.
-    pub fn observe(&self) -> Observed {
-        Observed(self.state.load(Ordering::Relaxed))
-    }
-
-    /// Records what the kernel's acceptance of an I/O proved. Only the first decision counts.
-    pub fn decide(&self, observed: Observed, mode: Mode) {
-        let decided = observed.with_mode(mode);
-        // A failure means that another thread recorded the same proof first.
-        let _ = self.state.compare_exchange(
-            observed.0,
-            decided.0,
-            Ordering::Relaxed,
-            Ordering::Relaxed,
-        );
-    }
-
-    /// The largest batch that the kernel takes.
-    pub fn capacity(&self) -> usize {
-        self.capacity.load(Ordering::Relaxed)
-    }
-
-    /// Counts I/O the kernel accepted.
-    pub fn count(&self, accepted: u64) {
-        self.submitted.fetch_add(accepted, Ordering::Relaxed);
-    }
-
-    /// How many I/Os the kernel accepted.
-    pub fn submitted(&self) -> u64 {
-        self.submitted.load(Ordering::Relaxed)
-    }
-
-    /// Fills a claimed place and gives it its id, with which it is found.
-    fn publish(&self, id: ContextId, mode: Mode, capacity: usize) {
-        let state = self.observe().next_generation().with_mode(mode);
-        self.state.store(state.0, Ordering::Relaxed);
-        self.capacity.store(capacity, Ordering::Relaxed);
-        self.submitted.store(0, Ordering::Relaxed);
-        // Pairs with the acquire load in `Table::find`.
-        self.id.store(id, Ordering::Release);
-    }
-
-    fn claim(&self) -> bool {
-        [FREE, RELEASED].into_iter().any(|unused| {
-            self.id
-                .compare_exchange(unused, CLAIMED, Ordering::Acquire, Ordering::Relaxed)
-                .is_ok()
-        })
-    }
-}
-
-/// The contexts of a process, by id.
-pub struct Table<const PLACES: usize> {
-    places: [Context; PLACES],
-}
-
-impl<const PLACES: usize> Default for Table<PLACES> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl<const PLACES: usize> Table<PLACES> {
-    /// An empty table.
-    pub const fn new() -> Self {
-        Table {
-            places: [const { Context::new() }; PLACES],
-        }
-    }
-
-    /// The context `id`, where its `io_setup` was seen and found room.
-    pub fn find(&self, id: ContextId) -> Option<&Context> {
-        self.search(id)
-            .take_while(|(held, _)| *held != FREE)
-            .find_map(|(held, context)| (held == id).then_some(context))
-    }
-
-    /// Adds context `id`, which takes batches of `capacity` iocbs; `None` when the table is full.
+    /// Makes it a context that nothing is known of but how it was set up; its id comes later.
     ///
-    /// The caller removed a former context of that id.
-    pub fn insert(&self, id: ContextId, mode: Mode, capacity: usize) -> Option<&Context> {
-        let (_, context) = self.search(id).find(|(_, context)| context.claim())?;
-        context.publish(id, mode, capacity);
-        Some(context)
+    /// `events` is what `io_setup` was asked for, `capacity` the most I/O that the kernel takes.
+    pub fn reset(&self, role: Role, events: u32, capacity: usize) {
+        self.events.store(events, Relaxed);
+        self.capacity.store(capacity, Relaxed);
+        self.role.store(role as u8, Relaxed);
+        self.trying_to_poll.store(0, Relaxed);
+        self.shadow.store(NO_SHADOW, Relaxed);
+        self.visible_in_flight.reset();
+        self.shadow_in_flight.reset();
+        self.in_ring.store(0, Relaxed);
+        self.sleepers.store(0, Relaxed);
+        self.wake_pending.store(false, Relaxed);
+        self.counts.reset();
+        self.verdicts.reset();
     }
 
-    /// Gives the place of `context` back.
-    pub fn remove(&self, context: &Context) {
-        context.id.store(RELEASED, Ordering::Release);
+    /// The id, or [`FREE`], [`RELEASED`] or [`CLAIMED`]: the table's.
+    pub fn id_word(&self) -> &AtomicUsize {
+        &self.id
     }
 
-    /// All contexts.
-    pub fn iter(&self) -> impl Iterator<Item = &Context> {
-        self.places.iter().filter(|context| context.id() > CLAIMED)
+    /// The id `io_setup` gave out, until the context is being destroyed.
+    pub fn id(&self) -> Option<ContextId> {
+        let word = self.id.load(SeqCst);
+        (word > CLAIMED).then_some(word as ContextId)
     }
 
-    /// Forgets all contexts: those of the parent, in a forked child.
-    pub fn clear(&self) {
-        for context in &self.places {
-            // Reading first leaves the pages of a table that was hardly used untouched.
-            if context.id() != FREE {
-                context.id.store(FREE, Ordering::Relaxed);
-            }
+    /// What `io_setup` was asked for.
+    pub fn events(&self) -> u32 {
+        self.events.load(Relaxed)
+    }
+
+    /// The most I/O that the kernel takes into the visible side, and the largest batch.
+    pub fn capacity(&self) -> usize {
+        self.capacity.load(Relaxed)
+    }
+
+    /// The role of the visible side, as far as it is decided.
+    pub fn role(&self) -> Role {
+        Role::from_code(self.role.load(SeqCst))
+    }
+
+    /// The role, when nobody is about to decide it any more.
+    ///
+    /// Who tries to be the first to poll does not wait for anything but the device.
+    pub fn settled_role(&self, system: &impl System) -> Role {
+        while self.trying_to_poll.load(SeqCst) != 0 {
+            system.give_way();
+        }
+        self.role()
+    }
+
+    /// Decides for I/O that is not polled, before there is any. Returns the role there is then.
+    pub fn decide_plain(&self) -> Role {
+        let decided =
+            self.role
+                .compare_exchange(Role::Undecided as u8, Role::Plain as u8, SeqCst, SeqCst);
+        match decided {
+            Ok(_) => Role::Plain,
+            Err(code) => Role::from_code(code),
         }
     }
 
-    /// Every place once, with the id it holds, from where `id` would best be.
-    fn search(&self, id: ContextId) -> impl Iterator<Item = (u64, &Context)> {
-        // Ids are page addresses, so their low bits say nothing.
-        let start = (id >> 12).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-        let start = start as usize % PLACES;
-        let (wrapped, first) = self.places.split_at(start);
-        first
-            .iter()
-            .chain(wrapped)
-            .map(|context| (context.id.load(Ordering::Acquire), context))
+    /// Runs `attempt` to submit the first polled I/O, and decides for polling if it says that the
+    /// kernel accepted any; `None` where the role was decided before.
+    ///
+    /// Unlike the decision for other I/O, this one is the kernel's.
+    pub fn try_to_poll<R>(
+        &self,
+        attempt: impl FnOnce() -> R,
+        accepted: impl FnOnce(&R) -> bool,
+    ) -> Option<R> {
+        self.trying_to_poll.fetch_add(1, SeqCst);
+        let result = (self.role() == Role::Undecided).then(attempt);
+        if result.as_ref().is_some_and(accepted) {
+            // In place of a decision for plain I/O too: the kernel refuses that by now.
+            self.role.store(Role::Polled as u8, SeqCst);
+        }
+        self.trying_to_poll.fetch_sub(1, SeqCst);
+        result
+    }
+
+    /// Makes as if the role were this.
+    #[cfg(test)]
+    pub fn role_for_test(&self, role: Role) {
+        self.role.store(role as u8, SeqCst);
+    }
+
+    /// The shadow side, if there is one.
+    pub fn shadow(&self) -> Option<ContextId> {
+        shadow_id(self.shadow.load(SeqCst))
+    }
+
+    /// Makes `id` the shadow side. Fails where there is one, with that, or where there must not be
+    /// one any more, with `None`.
+    pub fn adopt_shadow(&self, id: ContextId) -> Result<(), Option<ContextId>> {
+        let adopted = self
+            .shadow
+            .compare_exchange(NO_SHADOW, id as usize, SeqCst, SeqCst);
+        adopted.map(drop).map_err(shadow_id)
+    }
+
+    /// Takes the shadow side away for good, and returns it if there was one. Nobody writes to the
+    /// visible ring afterwards: call this when the context has lost its id.
+    pub fn end(&self, system: &impl System) -> Option<ContextId> {
+        let shadow = self.shadow.swap(DEAD, SeqCst);
+        while self.in_ring.load(SeqCst) != 0 {
+            system.give_way();
+        }
+        shadow_id(shadow)
+    }
+
+    /// Runs `write` with the id of the visible side, whose ring stays until it returns; not where
+    /// the context is being destroyed. Returns whether it was run.
+    pub fn with_ring(&self, write: impl FnOnce(ContextId)) -> bool {
+        self.in_ring.fetch_add(1, SeqCst);
+        let alive = self.id().map(write).is_some();
+        self.in_ring.fetch_sub(1, SeqCst);
+        alive
+    }
+
+    /// The kernel's context on a side; `None` where there is none, or not any more.
+    pub fn on(&self, side: Side) -> Option<ContextId> {
+        match side {
+            Side::Visible => self.id(),
+            Side::Shadow => self.shadow(),
+        }
+    }
+
+    /// What is in flight on a side.
+    pub fn in_flight(&self, side: Side) -> &InFlight {
+        match side {
+            Side::Visible => &self.visible_in_flight,
+            Side::Shadow => &self.shadow_in_flight,
+        }
+    }
+
+    /// Forgets what was in flight on the visible side before there was a shadow side, where the
+    /// program may have read events from the ring: the number is good for nothing.
+    pub fn forget_in_flight(&self) {
+        self.visible_in_flight.reset();
+    }
+
+    /// How much more I/O the context takes: with two sides as much as with one.
+    pub fn room(&self) -> usize {
+        let taken = self.visible_in_flight.count() + self.shadow_in_flight.count();
+        match self.shadow() {
+            Some(_) => self.capacity().saturating_sub(taken),
+            None => usize::MAX,
+        }
+    }
+
+    /// Whether something may complete on a side.
+    ///
+    /// Of the visible side that is not known for sure where it is not polled: see [`InFlight`].
+    pub fn may_complete(&self, side: Side) -> bool {
+        let unknown = side == Side::Visible && self.role() != Role::Polled;
+        unknown || self.in_flight(side).count() > 0
+    }
+
+    /// The side to look at first: one and the other in turns.
+    pub fn first_side(&self) -> Side {
+        if self.turn.fetch_xor(true, Relaxed) {
+            Side::Shadow
+        } else {
+            Side::Visible
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::played::Played;
 
-    const ID: ContextId = 0x7f00_0000_1000;
+    fn context() -> Context {
+        let context = Context::vacant();
+        context.reset(Role::Undecided, 8, 64);
+        context
+    }
 
     #[test]
-    fn modes_survive_their_code() {
-        for mode in [
-            Mode::Undecided,
-            Mode::Polled,
-            Mode::Plain(Reason::Eventfd),
-            Mode::Plain(Reason::KernelLacksPolling),
-        ] {
-            assert_eq!(Mode::from_code(mode.to_code()), mode);
+    fn roles_survive_their_code() {
+        for role in [Role::Undecided, Role::Polled, Role::Plain, Role::LeftAlone] {
+            assert_eq!(Role::from_code(role as u8), role);
         }
     }
 
     #[test]
-    fn the_first_decision_holds() {
-        let table = Table::<4>::new();
-        let context = table.insert(ID, Mode::Undecided, 8).unwrap();
-        let observed = context.observe();
-        context.decide(observed, Mode::Polled);
-        context.decide(observed, Mode::Plain(Reason::Refused));
-        assert_eq!(context.observe().mode(), Mode::Polled);
-    }
-
-    #[test]
-    fn a_late_decision_does_not_hit_the_next_context_in_the_place() {
-        let table = Table::<1>::new();
-        let context = table.insert(ID, Mode::Undecided, 8).unwrap();
-        let observed = context.observe();
-        table.remove(context);
-        let successor = table.insert(ID, Mode::Undecided, 8).unwrap();
-        context.decide(observed, Mode::Polled);
-        assert_eq!(successor.observe().mode(), Mode::Undecided);
-    }
-
-    #[test]
-    fn contexts_are_found_until_removed() {
-        let table = Table::<4>::new();
-        let ids = [ID, ID + 4096, ID + 8192, ID + 12288];
-        for id in ids {
-            assert!(table.insert(id, Mode::Undecided, 8).is_some());
+    fn the_sides_take_one_kind_each() {
+        for role in [Role::Polled, Role::Plain] {
+            assert_ne!(role.polled_side(), role.plain_side());
         }
-        assert!(table.insert(ID + 16384, Mode::Undecided, 8).is_none());
-        for id in ids {
-            assert_eq!(table.find(id).map(Context::id), Some(id));
-        }
-        table.remove(table.find(ids[1]).unwrap());
-        assert!(table.find(ids[1]).is_none());
-        for id in [ids[0], ids[2], ids[3]] {
-            assert!(table.find(id).is_some());
-        }
-        assert!(table.insert(ID + 16384, Mode::Undecided, 8).is_some());
-        assert_eq!(table.iter().count(), 4);
+        assert_eq!(Role::Polled.polled_side(), Side::Visible);
+        assert_eq!(Role::Plain.plain_side(), Side::Visible);
     }
 
     #[test]
-    fn ids_that_mark_places_are_no_contexts() {
-        let table = Table::<2>::new();
-        let context = table.insert(ID, Mode::Undecided, 8).unwrap();
-        table.remove(context);
-        assert!(table.find(FREE).is_none());
-        assert_eq!(table.iter().count(), 0);
+    fn a_decision_for_plain_io_needs_no_kernel() {
+        let context = context();
+        assert_eq!(context.decide_plain(), Role::Plain);
+        assert_eq!(context.decide_plain(), Role::Plain);
+        assert_eq!(context.try_to_poll(|| (), |()| true), None);
+        assert_eq!(context.role(), Role::Plain);
     }
 
     #[test]
-    fn a_cleared_table_is_empty_and_usable() {
-        let table = Table::<2>::new();
-        table.insert(ID, Mode::Polled, 8).unwrap();
-        table.clear();
-        assert!(table.find(ID).is_none());
-        let again = table.insert(ID, Mode::Undecided, 8).unwrap();
-        assert_eq!(again.observe().mode(), Mode::Undecided);
+    fn the_kernel_decides_for_polling() {
+        let context = context();
+        assert_eq!(context.try_to_poll(|| 1, |_| false), Some(1));
+        assert_eq!(context.role(), Role::Undecided);
+        assert_eq!(context.try_to_poll(|| 2, |_| true), Some(2));
+        assert_eq!(context.decide_plain(), Role::Polled);
     }
 
     #[test]
-    fn threads_do_not_share_a_place() {
-        let table = Table::<64>::new();
-        std::thread::scope(|scope| {
-            for thread in 0..4u64 {
-                let table = &table;
-                scope.spawn(move || {
-                    for round in 0..1000 {
-                        let id = ID + ((thread * 1000 + round) << 12);
-                        let context = table.insert(id, Mode::Undecided, 8).unwrap();
-                        assert!(std::ptr::eq(table.find(id).unwrap(), context));
-                        table.remove(context);
-                    }
-                });
-            }
-        });
-        assert_eq!(table.iter().count(), 0);
+    fn what_the_kernel_polls_is_polled_whoever_decided_meanwhile() {
+        let context = context();
+        let attempt = || context.decide_plain();
+        assert_eq!(context.try_to_poll(attempt, |_| true), Some(Role::Plain));
+        assert_eq!(context.settled_role(&Played::new()), Role::Polled);
+    }
+
+    #[test]
+    fn there_is_one_shadow_and_none_after_the_end() {
+        let context = context();
+        assert_eq!(context.adopt_shadow(0x2000), Ok(()));
+        assert_eq!(context.adopt_shadow(0x3000), Err(Some(0x2000)));
+        assert_eq!(context.on(Side::Shadow), Some(0x2000));
+        assert_eq!(context.end(&Played::new()), Some(0x2000));
+        assert_eq!(context.adopt_shadow(0x3000), Err(None));
+        assert_eq!(context.shadow(), None);
+    }
+
+    #[test]
+    fn the_ring_of_a_context_that_lost_its_id_is_not_touched() {
+        let context = context();
+        context.id_word().store(0x1000, SeqCst);
+        assert!(context.with_ring(|id| assert_eq!(id, 0x1000)));
+        context.id_word().store(RELEASED, SeqCst);
+        assert!(!context.with_ring(|_| unreachable!()));
+    }
+
+    #[test]
+    fn two_sides_have_the_room_of_one() {
+        let context = context();
+        context.in_flight(Side::Visible).add(60);
+        assert_eq!(context.room(), usize::MAX);
+        context.adopt_shadow(0x2000).unwrap();
+        assert_eq!(context.room(), 4);
+        context.in_flight(Side::Shadow).add(10);
+        assert_eq!(context.room(), 0);
+    }
+
+    #[test]
+    fn reading_more_than_was_counted_leaves_none() {
+        let in_flight = InFlight::new();
+        in_flight.remove(2);
+        assert_eq!(in_flight.count(), 0);
+        in_flight.add(3);
+        assert_eq!(in_flight.count(), 1);
     }
 }

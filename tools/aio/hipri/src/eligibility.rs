@@ -2,51 +2,69 @@
 
 //! Which I/O can carry the flag, and the reasons why some cannot.
 
-use std::fmt;
+use core::fmt;
 
-use crate::abi::{self, Iocb};
+use aio_abi::{self as abi, Iocb};
+
 use crate::file::FileState;
+use crate::system::System;
+use crate::verdicts::{Verdict, Verdicts};
 
-/// Why an I/O, and with it its context, is not polled.
+/// Why an I/O is not polled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Reason {
     /// The kernel does not announce polled AIO in the context's ring.
     KernelLacksPolling,
-    /// The address of an iocb cannot be one: the kernel is left to refuse it.
-    Address,
     /// Neither a read nor a write.
     Operation,
     /// Completion goes to an eventfd, for which nobody polls.
     Eventfd,
-    /// The descriptor is not open.
-    Descriptor,
     /// The file is not open with `O_DIRECT`.
     Buffered,
     /// The file's device has no poll queues.
     PollQueues,
     /// The kernel refused to poll: by its setting, or as the file system does not support it.
     Unsupported,
-    /// The kernel took the context's first I/O unpolled only.
-    Refused,
+    /// There is no room for a second context, or for what wakes those who wait in the first.
+    NoRoom,
 }
 
 impl Reason {
-    const ALL: [Reason; 9] = [
+    /// All of them, in the order of their codes.
+    pub const ALL: [Reason; 7] = [
         Reason::KernelLacksPolling,
-        Reason::Address,
         Reason::Operation,
         Reason::Eventfd,
-        Reason::Descriptor,
         Reason::Buffered,
         Reason::PollQueues,
         Reason::Unsupported,
-        Reason::Refused,
+        Reason::NoRoom,
     ];
 
     /// The reason `code` stands for: the inverse of `reason as u8`.
     pub fn from_code(code: u8) -> Option<Self> {
         Self::ALL.get(usize::from(code)).copied()
+    }
+
+    /// It in a few words, for a list.
+    pub fn label(self) -> &'static str {
+        match self {
+            Reason::KernelLacksPolling => "kernel without polled AIO",
+            Reason::Operation => "not a read or write",
+            Reason::Eventfd => "eventfd",
+            Reason::Buffered => "not O_DIRECT",
+            Reason::PollQueues => "no poll queues",
+            Reason::Unsupported => "refused by the kernel",
+            Reason::NoRoom => "no room for a second context",
+        }
+    }
+
+    /// Whether it says something about the program or the machine that a user may not expect.
+    ///
+    /// That `fsync` is not polled is no news, and there is nothing to be done about it.
+    pub fn is_news(self) -> bool {
+        self != Reason::Operation
     }
 }
 
@@ -54,122 +72,140 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Reason::KernelLacksPolling => "this kernel does not offer polled AIO",
-            Reason::Address => "an iocb has no valid address",
-            Reason::Operation => "an I/O is neither a read nor a write",
-            Reason::Eventfd => "an I/O completes through an eventfd",
-            Reason::Descriptor => "an I/O names a descriptor that is not open",
-            Reason::Buffered => "a file is not open with O_DIRECT",
+            Reason::Operation => "it is neither a read nor a write",
+            Reason::Eventfd => "it completes through an eventfd",
+            Reason::Buffered => "the file is not open with O_DIRECT",
             Reason::PollQueues => {
-                "a device has no poll queues; for NVMe, boot with nvme.poll_queues=1 or more"
+                "the device has no poll queues; for NVMe, boot with nvme.poll_queues=1 or more"
             }
             Reason::Unsupported => {
                 "the kernel refuses to poll this file; its file system must support that, \
                  and the sysctl fs.aio-poll be 1"
             }
-            Reason::Refused => "the kernel takes the context's I/O unpolled only",
+            Reason::NoRoom => {
+                "there is no room for a second context; raise the sysctl fs.aio-max-nr"
+            }
         })
     }
 }
 
-/// Checks what the iocb alone tells: the operation, and where its completion goes.
-///
-/// `None` stands for an iocb whose address is not valid.
-///
-/// # Errors
-///
-/// The reason why it cannot carry the flag.
-pub fn check_form(iocb: Option<&Iocb>) -> Result<&Iocb, Reason> {
-    let iocb = iocb.ok_or(Reason::Address)?;
-    if !matches!(
-        iocb.opcode,
-        abi::PREAD | abi::PWRITE | abi::PREADV | abi::PWRITEV
-    ) {
-        return Err(Reason::Operation);
-    }
-    if iocb.flags.get() & abi::FLAG_RESFD != 0 {
-        return Err(Reason::Eventfd);
-    }
-    Ok(iocb)
+/// Which way an I/O goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Polled.
+    Polled,
+    /// Not polled, for this reason.
+    Plain(Reason),
+    /// Wherever: the kernel refuses it.
+    Nowhere,
 }
 
-/// Checks the iocb and the file it names, which `look_up` looks at.
+/// The way for an iocb; `None` stands for one whose address is not valid.
 ///
-/// # Errors
-///
-/// The reason why it cannot carry the flag.
-pub fn check(iocb: Option<&Iocb>, look_up: impl FnOnce(u32) -> FileState) -> Result<&Iocb, Reason> {
-    let iocb = check_form(iocb)?;
-    match look_up(iocb.fildes) {
-        FileState::Pollable => Ok(iocb),
+/// Files are looked up where `verdicts` do not know them.
+pub fn way(iocb: Option<&Iocb>, verdicts: &Verdicts, system: &impl System) -> Way {
+    let Some(iocb) = iocb else {
+        return Way::Nowhere;
+    };
+    match iocb.opcode {
+        abi::PREAD | abi::PWRITE | abi::PREADV | abi::PWRITEV => {}
+        abi::FSYNC | abi::FDSYNC | abi::POLL => return Way::Plain(Reason::Operation),
+        _ => return Way::Nowhere,
+    }
+    if iocb.flags & abi::FLAG_RESFD != 0 {
+        return Way::Plain(Reason::Eventfd);
+    }
+    match verdict(iocb.fildes, verdicts, system) {
+        Ok(()) => Way::Polled,
+        Err(reason) => Way::Plain(reason),
+    }
+}
+
+fn verdict(fd: u32, verdicts: &Verdicts, system: &impl System) -> Verdict {
+    if let Some(verdict) = verdicts.recall(fd) {
+        return verdict;
+    }
+    let verdict = match system.look_up(fd) {
+        FileState::Pollable => Ok(()),
         FileState::Buffered => Err(Reason::Buffered),
         FileState::WithoutPollQueues => Err(Reason::PollQueues),
-        FileState::Closed => Err(Reason::Descriptor),
-    }
+        // Not worth remembering: the kernel will say so.
+        FileState::Closed => return Ok(()),
+    };
+    verdicts.remember(fd, verdict);
+    verdict
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::batch::test_iocb as iocb;
+    use crate::played::Played;
 
-    fn reason(opcode: u16, flags: u32, file: FileState) -> Option<Reason> {
-        check(Some(&iocb(opcode, flags)), |_| file).err()
+    fn way_of(opcode: u16, flags: u32, file: FileState) -> Way {
+        let played = Played::new();
+        played.file(3, file);
+        way(Some(&iocb(opcode, flags)), &Verdicts::new(), &played)
     }
 
     #[test]
-    fn direct_reads_and_writes_are_eligible() {
+    fn direct_reads_and_writes_are_polled() {
         for opcode in [abi::PREAD, abi::PWRITE, abi::PREADV, abi::PWRITEV] {
-            assert_eq!(reason(opcode, 0, FileState::Pollable), None);
+            assert_eq!(way_of(opcode, 0, FileState::Pollable), Way::Polled);
         }
     }
 
     #[test]
     fn every_other_operation_is_not() {
-        // FSYNC, FDSYNC, two that were never defined, POLL, NOOP, and an unknown one.
-        for opcode in [2, 3, 4, 5, 6, 9, u16::MAX] {
-            assert_eq!(
-                reason(opcode, 0, FileState::Pollable),
-                Some(Reason::Operation)
-            );
+        for opcode in [abi::FSYNC, abi::FDSYNC, abi::POLL] {
+            let way = way_of(opcode, 0, FileState::Pollable);
+            assert_eq!(way, Way::Plain(Reason::Operation));
+        }
+        // Two that were never defined, NOOP, and an unknown one.
+        for opcode in [4, 6, 9, u16::MAX] {
+            assert_eq!(way_of(opcode, 0, FileState::Pollable), Way::Nowhere);
         }
     }
 
     #[test]
-    fn an_eventfd_is_not_eligible_whatever_else_is_set() {
+    fn an_eventfd_is_not_polled_whatever_else_is_set() {
         let flags = abi::FLAG_RESFD | abi::FLAG_HIPRI;
-        assert_eq!(
-            reason(abi::PREAD, flags, FileState::Pollable),
-            Some(Reason::Eventfd)
-        );
+        let way = way_of(abi::PREAD, flags, FileState::Pollable);
+        assert_eq!(way, Way::Plain(Reason::Eventfd));
     }
 
     #[test]
     fn priority_does_not_matter() {
-        assert_eq!(reason(abi::PREAD, 1 << 1, FileState::Pollable), None);
+        assert_eq!(way_of(abi::PREAD, 1 << 1, FileState::Pollable), Way::Polled);
     }
 
     #[test]
     fn the_file_must_be_open_for_direct_io_on_a_device_that_polls() {
-        assert_eq!(
-            reason(abi::PWRITE, 0, FileState::Buffered),
-            Some(Reason::Buffered)
-        );
-        assert_eq!(
-            reason(abi::PWRITE, 0, FileState::Closed),
-            Some(Reason::Descriptor)
-        );
-        assert_eq!(
-            reason(abi::PWRITE, 0, FileState::WithoutPollQueues),
-            Some(Reason::PollQueues)
-        );
+        let way = |file| way_of(abi::PWRITE, 0, file);
+        assert_eq!(way(FileState::Buffered), Way::Plain(Reason::Buffered));
+        let no_queues = FileState::WithoutPollQueues;
+        assert_eq!(way(no_queues), Way::Plain(Reason::PollQueues));
+        // The kernel refuses it, whichever way it goes.
+        assert_eq!(way(FileState::Closed), Way::Polled);
     }
 
     #[test]
-    fn the_file_is_not_looked_up_for_what_is_refused_anyway() {
-        let fsync = iocb(2, 0);
-        let refused = check(Some(&fsync), |_| unreachable!());
-        assert_eq!(refused.err(), Some(Reason::Operation));
-        assert_eq!(check(None, |_| unreachable!()).err(), Some(Reason::Address));
+    fn an_address_that_is_none_goes_nowhere() {
+        assert_eq!(way(None, &Verdicts::new(), &Played::new()), Way::Nowhere);
+    }
+
+    #[test]
+    fn a_file_is_looked_up_once_and_a_closed_one_every_time() {
+        let (played, verdicts) = (Played::new(), Verdicts::new());
+        for (state, looks) in [(FileState::Buffered, 1), (FileState::Closed, 3)] {
+            played.file(3, state);
+            verdicts.reset();
+            played.looked_up.take();
+            for _ in 0..3 {
+                way(Some(&iocb(abi::PREAD, 0)), &verdicts, &played);
+            }
+            assert_eq!(played.looked_up.take(), vec![3; looks]);
+        }
     }
 
     #[test]

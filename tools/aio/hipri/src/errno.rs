@@ -4,7 +4,7 @@
 
 use libc::{c_int, c_long};
 
-use crate::abi::KernelResult;
+use crate::system::KernelResult;
 
 fn get() -> c_int {
     // SAFETY: the C library returns a valid pointer to the calling thread's errno.

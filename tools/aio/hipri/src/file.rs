@@ -7,9 +7,9 @@
 //! fail in a program that would have run. So the device is looked at first, in sysfs. Where that
 //! says nothing, as for a file system that is not on one block device, the kernel has the word.
 
-use std::ffi::{CStr, FromBytesUntilNulError};
-use std::fmt::Write;
-use std::mem::MaybeUninit;
+use core::ffi::{CStr, FromBytesUntilNulError};
+use core::fmt::Write;
+use core::mem::MaybeUninit;
 
 use libc::c_int;
 
@@ -43,12 +43,12 @@ pub fn look_up(fd: u32) -> FileState {
 /// Whether the block device that `fd` is, or is on, has poll queues; `None` where sysfs has no
 /// answer.
 fn device_polls(fd: c_int) -> Option<bool> {
-    let mut status = MaybeUninit::<libc::stat>::uninit();
+    let mut status = MaybeUninit::<libc::stat64>::uninit();
     // SAFETY: there is room for the result.
-    if unsafe { libc::fstat(fd, status.as_mut_ptr()) } != 0 {
+    if unsafe { libc::fstat64(fd, status.as_mut_ptr()) } != 0 {
         return None;
     }
-    // SAFETY: fstat succeeded.
+    // SAFETY: fstat64 succeeded.
     let status = unsafe { status.assume_init() };
     let is_device = status.st_mode & libc::S_IFMT == libc::S_IFBLK;
     let device = if is_device {

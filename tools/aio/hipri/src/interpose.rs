@@ -3,21 +3,29 @@
 //! The functions the program calls in place of libaio's and of the C library's `syscall`.
 //!
 //! Each reports exactly as the one it stands in front of: libaio's return a negated errno and leave
-//! errno alone, `syscall` returns -1 and sets it. Contexts that were made before this library could
-//! see it are passed on untouched.
+//! errno alone, `syscall` returns -1 and sets it. libaio itself is not called: its newer versions
+//! come back here by `syscall`, its older ones make the system call by themselves.
 
-use libc::{c_int, c_long};
+use aio_abi::{ContextId, Event, Iocb};
+use libc::{c_int, c_long, c_void};
 
-use crate::abi::{ContextId, Iocb, KernelResult, RingHeader};
-use crate::batch::Batch;
-use crate::context::{Context, Mode, Table};
-use crate::eligibility::Reason;
-use crate::forward::{self, Call};
-use crate::submit::Outcome;
-use crate::{errno, file, next, notice, statistics, submit};
+use crate::calls::{self, Timeout, Wait};
+use crate::linux::system_call;
+use crate::system::{error, KernelResult, SignalArgument, SignalSet};
+use crate::{errno, next};
 
-/// The contexts of this process; more than this at once are not polled.
-pub static CONTEXTS: Table<1024> = Table::new();
+#[cfg(target_arch = "x86_64")]
+mod numbers {
+    pub const IO_GETEVENTS: i64 = 208;
+    pub const IO_PGETEVENTS: i64 = 333;
+}
+
+#[cfg(target_arch = "x86")]
+mod numbers {
+    pub const IO_GETEVENTS: i32 = 247;
+    pub const IO_PGETEVENTS: i32 = 385;
+    pub const IO_PGETEVENTS_TIME64: i32 = 416;
+}
 
 /// libaio's `io_setup`.
 ///
@@ -26,17 +34,9 @@ pub static CONTEXTS: Table<1024> = Table::new();
 /// As for libaio's.
 #[cfg_attr(not(test), unsafe(no_mangle))]
 pub unsafe extern "C" fn io_setup(maxevents: c_int, ctxp: *mut ContextId) -> c_int {
-    let _errno = errno::preserve();
+    let arguments = [maxevents.into(), ctxp as c_long, 0, 0, 0, 0];
     // SAFETY: the caller's.
-    let result = unsafe {
-        set_up(ctxp, || match next::io_setup() {
-            Some(io_setup) => forward::forward(setup_call(ctxp), || {
-                KernelResult::from(io_setup(maxevents, ctxp))
-            }),
-            None => system_call(libc::SYS_io_setup, maxevents.into(), ctxp as c_long, 0),
-        })
-    };
-    result as c_int
+    unsafe { libaio(libc::SYS_io_setup, arguments) }
 }
 
 /// libaio's `io_destroy`.
@@ -46,16 +46,8 @@ pub unsafe extern "C" fn io_setup(maxevents: c_int, ctxp: *mut ContextId) -> c_i
 /// As for libaio's.
 #[cfg_attr(not(test), unsafe(no_mangle))]
 pub unsafe extern "C" fn io_destroy(ctx: ContextId) -> c_int {
-    let _errno = errno::preserve();
-    let result = destroy(ctx, || match next::io_destroy() {
-        // SAFETY: the caller's.
-        Some(io_destroy) => forward::forward(destroy_call(ctx), || unsafe {
-            KernelResult::from(io_destroy(ctx))
-        }),
-        // SAFETY: the caller's.
-        None => unsafe { system_call(libc::SYS_io_destroy, ctx as c_long, 0, 0) },
-    });
-    result as c_int
+    // SAFETY: the caller's.
+    unsafe { libaio(libc::SYS_io_destroy, [ctx as c_long, 0, 0, 0, 0, 0]) }
 }
 
 /// libaio's `io_submit`.
@@ -66,24 +58,207 @@ pub unsafe extern "C" fn io_destroy(ctx: ContextId) -> c_int {
 /// the kernel would report `EFAULT`.
 #[cfg_attr(not(test), unsafe(no_mangle))]
 pub unsafe extern "C" fn io_submit(ctx: ContextId, nr: c_long, ios: *mut *mut Iocb) -> c_int {
+    let arguments = [ctx as c_long, nr, ios as c_long, 0, 0, 0];
+    // SAFETY: the caller's.
+    unsafe { libaio(libc::SYS_io_submit, arguments) }
+}
+
+/// libaio's `io_cancel`.
+///
+/// # Safety
+///
+/// As for libaio's.
+#[cfg_attr(not(test), unsafe(no_mangle))]
+pub unsafe extern "C" fn io_cancel(ctx: ContextId, iocb: *mut Iocb, event: *mut Event) -> c_int {
+    let arguments = [ctx as c_long, iocb as c_long, event as c_long, 0, 0, 0];
+    // SAFETY: the caller's.
+    unsafe { libaio(libc::SYS_io_cancel, arguments) }
+}
+
+/// libaio's `io_getevents`.
+///
+/// # Safety
+///
+/// As for libaio's.
+#[cfg_attr(not(test), unsafe(no_mangle))]
+pub unsafe extern "C" fn io_getevents(
+    ctx: ContextId,
+    min_nr: c_long,
+    nr: c_long,
+    events: *mut Event,
+    timeout: *mut c_void,
+) -> c_int {
+    let events = events as c_long;
+    let arguments = [ctx as c_long, min_nr, nr, events, timeout as c_long, 0];
+    // SAFETY: the caller's.
+    unsafe { libaio(numbers::IO_GETEVENTS, arguments) }
+}
+
+/// libaio's `io_pgetevents`.
+///
+/// # Safety
+///
+/// As for libaio's.
+#[cfg_attr(not(test), unsafe(no_mangle))]
+pub unsafe extern "C" fn io_pgetevents(
+    ctx: ContextId,
+    min_nr: c_long,
+    nr: c_long,
+    events: *mut Event,
+    timeout: *mut c_void,
+    sigmask: *const SignalSet,
+) -> c_int {
+    let wait = [
+        ctx as c_long,
+        min_nr,
+        nr,
+        events as c_long,
+        timeout as c_long,
+    ];
+    // SAFETY: the caller's.
+    unsafe { pgetevents(numbers::IO_PGETEVENTS, wait, sigmask) }
+}
+
+/// libaio's `io_getevents` for programs with a 64-bit `time_t`.
+///
+/// # Safety
+///
+/// As for libaio's.
+#[cfg(target_arch = "x86")]
+#[cfg_attr(not(test), unsafe(no_mangle))]
+pub unsafe extern "C" fn io_getevents_time64(
+    ctx: ContextId,
+    min_nr: c_long,
+    nr: c_long,
+    events: *mut Event,
+    timeout: *mut c_void,
+) -> c_int {
+    let wait = [
+        ctx as c_long,
+        min_nr,
+        nr,
+        events as c_long,
+        timeout as c_long,
+    ];
+    // SAFETY: the caller's.
+    unsafe { pgetevents(numbers::IO_PGETEVENTS_TIME64, wait, core::ptr::null()) }
+}
+
+/// libaio's `io_pgetevents` for programs with a 64-bit `time_t`.
+///
+/// # Safety
+///
+/// As for libaio's.
+#[cfg(target_arch = "x86")]
+#[cfg_attr(not(test), unsafe(no_mangle))]
+pub unsafe extern "C" fn io_pgetevents_time64(
+    ctx: ContextId,
+    min_nr: c_long,
+    nr: c_long,
+    events: *mut Event,
+    timeout: *mut c_void,
+    sigmask: *const SignalSet,
+) -> c_int {
+    let wait = [
+        ctx as c_long,
+        min_nr,
+        nr,
+        events as c_long,
+        timeout as c_long,
+    ];
+    // SAFETY: the caller's.
+    unsafe { pgetevents(numbers::IO_PGETEVENTS_TIME64, wait, sigmask) }
+}
+
+/// libaio's `io_queue_init`.
+///
+/// # Safety
+///
+/// As for libaio's.
+#[cfg_attr(not(test), unsafe(no_mangle))]
+pub unsafe extern "C" fn io_queue_init(maxevents: c_int, ctxp: *mut ContextId) -> c_int {
+    if maxevents <= 0 {
+        return -libc::EINVAL;
+    }
+    // SAFETY: the caller's.
+    unsafe {
+        *ctxp = 0;
+        io_setup(maxevents, ctxp)
+    }
+}
+
+/// libaio's `io_queue_release`.
+///
+/// # Safety
+///
+/// As for libaio's.
+#[cfg_attr(not(test), unsafe(no_mangle))]
+pub unsafe extern "C" fn io_queue_release(ctx: ContextId) -> c_int {
+    // SAFETY: the caller's.
+    unsafe { io_destroy(ctx) }
+}
+
+/// `io_callback_t`: called with the context, the iocb and the event's two results.
+type Callback = unsafe extern "C" fn(ContextId, *mut Iocb, c_long, c_long);
+
+/// libaio's `io_queue_run`.
+///
+/// # Safety
+///
+/// As for libaio's: what completes has the address of a callback in its event.
+#[cfg_attr(not(test), unsafe(no_mangle))]
+pub unsafe extern "C" fn io_queue_run(ctx: ContextId) -> c_int {
+    let mut at_once = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let timeout = (&raw mut at_once).cast();
+    loop {
+        let mut event = Event::default();
+        // SAFETY: there is room for one event.
+        let read = unsafe { io_getevents(ctx, 0, 1, &mut event, timeout) };
+        if read != 1 {
+            return read;
+        }
+        // SAFETY: the caller's.
+        unsafe {
+            let callback = event.data as usize as *const c_void;
+            let callback = core::mem::transmute::<*const c_void, Callback>(callback);
+            let iocb = event.obj as usize as *mut Iocb;
+            callback(ctx, iocb, event.res as c_long, event.res2 as c_long);
+        }
+    }
+}
+
+/// # Safety
+///
+/// As for libaio's functions.
+unsafe fn pgetevents(number: c_long, wait: [c_long; 5], set: *const SignalSet) -> c_int {
+    let size = size_of::<SignalSet>();
+    let signals = SignalArgument { set, size };
+    let [ctx, min_nr, nr, events, timeout] = wait;
+    let signals = (&raw const signals) as c_long;
+    // SAFETY: the caller's.
+    unsafe { libaio(number, [ctx, min_nr, nr, events, timeout, signals]) }
+}
+
+/// An AIO call reported as libaio does.
+///
+/// # Safety
+///
+/// As for the system call.
+unsafe fn libaio(number: c_long, arguments: [c_long; 6]) -> c_int {
     let _errno = errno::preserve();
     // SAFETY: the caller's.
-    let result = unsafe {
-        submit_batch(ctx, nr, ios, || match next::io_submit() {
-            Some(io_submit) => forward::forward(submit_call(ios), || {
-                KernelResult::from(io_submit(ctx, nr, ios))
-            }),
-            None => system_call(libc::SYS_io_submit, ctx as c_long, nr, ios as c_long),
-        })
-    };
-    result as c_int
+    let result = unsafe { call(number, arguments) };
+    result.unwrap_or(error(libc::ENOSYS)) as c_int
 }
 
 /// The C library's `syscall`.
 ///
-/// It is variadic there, which a Rust function cannot be. On x86-64 the difference does not show to
-/// a caller that passes integers and pointers: arguments it did not pass are garbage that the
-/// kernel does not look at either.
+/// It is variadic there, which a Rust function cannot be. On x86 the difference does not show to a
+/// caller that passes integers and pointers: arguments it did not pass are garbage that the kernel
+/// does not look at either.
 ///
 /// # Safety
 ///
@@ -100,137 +275,88 @@ pub unsafe extern "C" fn syscall(
 ) -> c_long {
     // SAFETY: the caller's.
     unsafe {
-        match number {
-            libc::SYS_io_setup | libc::SYS_io_destroy | libc::SYS_io_submit => {
-                aio_syscall(number, a1, a2, a3)
-            }
-            _ => next::syscall()(number, a1, a2, a3, a4, a5, a6),
+        if is_aio(number) {
+            aio_syscall(number, [a1, a2, a3, a4, a5, a6])
+        } else {
+            next::syscall()(number, a1, a2, a3, a4, a5, a6)
         }
     }
 }
 
-/// Treats one of the three system calls, unless it is one of ours on its way back.
-///
+fn is_aio(number: c_long) -> bool {
+    #[cfg(target_arch = "x86")]
+    if number == numbers::IO_PGETEVENTS_TIME64 {
+        return true;
+    }
+    matches!(
+        number,
+        libc::SYS_io_setup
+            | libc::SYS_io_destroy
+            | libc::SYS_io_submit
+            | libc::SYS_io_cancel
+            | numbers::IO_GETEVENTS
+            | numbers::IO_PGETEVENTS
+    )
+}
+
 /// Kept out of `syscall`, so that every other call passes through that with next to no stack.
 ///
 /// # Safety
 ///
 /// As for the system call.
 #[inline(never)]
-unsafe fn aio_syscall(number: c_long, a1: c_long, a2: c_long, a3: c_long) -> c_long {
-    let call = match number {
-        libc::SYS_io_setup => setup_call(a2 as *mut ContextId),
-        libc::SYS_io_destroy => destroy_call(a1 as ContextId),
-        _ => submit_call(a3 as *mut *mut Iocb),
-    };
-    if forward::comes_back(call) {
-        // SAFETY: the caller's.
-        return unsafe { next::syscall()(number, a1, a2, a3, 0, 0, 0) };
-    }
+unsafe fn aio_syscall(number: c_long, arguments: [c_long; 6]) -> c_long {
     let result = {
         let _errno = errno::preserve();
         // SAFETY: the caller's.
-        let send = || unsafe { system_call(number, a1, a2, a3) };
-        // SAFETY: the caller's.
-        unsafe {
-            match number {
-                libc::SYS_io_setup => set_up(a2 as *mut ContextId, send),
-                libc::SYS_io_destroy => destroy(a1 as ContextId, send),
-                _ => submit_batch(a1 as ContextId, a2, a3 as *mut *mut Iocb, send),
-            }
-        }
+        unsafe { call(number, arguments) }
     };
-    errno::from_kernel(result)
+    errno::from_kernel(result.unwrap_or(error(libc::ENOSYS)))
 }
 
+/// An AIO call; `None` for any other.
+///
 /// # Safety
 ///
 /// As for the system call.
-unsafe fn system_call(number: c_long, a1: c_long, a2: c_long, a3: c_long) -> KernelResult {
+unsafe fn call(number: c_long, arguments: [c_long; 6]) -> Option<KernelResult> {
+    let [a1, a2, a3, a4, a5, a6] = arguments;
+    let id = a1 as ContextId;
     // SAFETY: the caller's.
-    errno::to_kernel(unsafe { next::syscall()(number, a1, a2, a3, 0, 0, 0) })
-}
-
-fn setup_call(ctxp: *mut ContextId) -> Call {
-    Call {
-        number: libc::SYS_io_setup,
-        subject: ctxp as usize,
-    }
-}
-
-fn destroy_call(ctx: ContextId) -> Call {
-    Call {
-        number: libc::SYS_io_destroy,
-        subject: ctx as usize,
-    }
-}
-
-fn submit_call(ios: *mut *mut Iocb) -> Call {
-    Call {
-        number: libc::SYS_io_submit,
-        subject: ios as usize,
-    }
-}
-
-/// # Safety
-///
-/// If `send` succeeds, `ctxp` holds the id of a context.
-unsafe fn set_up(ctxp: *mut ContextId, send: impl FnOnce() -> KernelResult) -> KernelResult {
-    let result = send();
-    if result == 0 {
-        // SAFETY: the caller's; as for the kernel, it need not be aligned.
-        let id = unsafe { ctxp.read_unaligned() };
-        // SAFETY: an id is the address of the ring, which is mapped as long as the context lives.
-        let ring = unsafe { std::ptr::read_volatile(id as *const RingHeader) };
-        remember(id, &ring);
-    }
-    result
-}
-
-fn remember(id: ContextId, ring: &RingHeader) {
-    // One with the same id was destroyed in a way that this library does not see.
-    CONTEXTS.find(id).into_iter().for_each(forget);
-    let mode = if ring.offers_polling() {
-        Mode::Undecided
-    } else {
-        notice::not_polled(Reason::KernelLacksPolling);
-        Mode::Plain(Reason::KernelLacksPolling)
-    };
-    if CONTEXTS.insert(id, mode, ring.nr as usize).is_none() {
-        notice::too_many_contexts();
-    }
-}
-
-fn forget(context: &Context) {
-    statistics::report(context);
-    CONTEXTS.remove(context);
-}
-
-fn destroy(id: ContextId, send: impl FnOnce() -> KernelResult) -> KernelResult {
-    // First, as the kernel may give the id to another thread's new context as soon as it is free.
-    CONTEXTS.find(id).into_iter().for_each(forget);
-    send()
-}
-
-/// # Safety
-///
-/// As for [`io_submit`].
-unsafe fn submit_batch(
-    id: ContextId,
-    nr: c_long,
-    ios: *mut *mut Iocb,
-    send: impl Fn() -> KernelResult,
-) -> KernelResult {
-    let Some(context) = CONTEXTS.find(id) else {
-        return send();
+    let pass = || unsafe { system_call(number, arguments) };
+    let wait = |timeout, signals: c_long| Wait {
+        id,
+        min: a2,
+        nr: a3,
+        events: a4 as *mut Event,
+        timeout,
+        signals: signals as *const SignalArgument,
     };
     // SAFETY: the caller's.
-    let batch = unsafe { Batch::new(ios, nr, context.capacity()) };
-    let (result, outcome) = submit::submit(context, &batch, file::look_up, send);
-    match outcome {
-        Outcome::Usual => {}
-        Outcome::DecidedPlain(reason) => notice::not_polled(reason),
-        Outcome::Mixed(reason) => notice::mixed(reason),
-    }
-    result
+    let result = unsafe {
+        match number {
+            libc::SYS_io_setup => calls::set_up(a1 as u32, a2 as *const ContextId, pass),
+            libc::SYS_io_destroy => calls::destroy(id, pass),
+            libc::SYS_io_submit => calls::submit(id, a2, a3 as *const *mut Iocb, pass),
+            libc::SYS_io_cancel => calls::cancel(id, |id| {
+                system_call(number, [id as c_long, a2, a3, a4, a5, a6])
+            }),
+            numbers::IO_GETEVENTS => calls::getevents(&wait(native(a5), 0), pass),
+            numbers::IO_PGETEVENTS => calls::getevents(&wait(native(a5), a6), pass),
+            #[cfg(target_arch = "x86")]
+            numbers::IO_PGETEVENTS_TIME64 => {
+                calls::getevents(&wait(Timeout::Wide(a5 as *const _), a6), pass)
+            }
+            _ => return None,
+        }
+    };
+    Some(result)
+}
+
+/// A timeout of the width that the older calls have here.
+fn native(address: c_long) -> Timeout {
+    #[cfg(target_pointer_width = "64")]
+    return Timeout::Wide(address as *const _);
+    #[cfg(target_pointer_width = "32")]
+    return Timeout::Narrow(address as *const _);
 }

@@ -2,7 +2,7 @@
 
 //! A short text on the stack, as the library must not allocate.
 
-use std::fmt;
+use core::fmt;
 
 /// Up to `CAPACITY` bytes; what goes beyond is cut off.
 pub struct Line<const CAPACITY: usize> {

@@ -3,26 +3,39 @@
 //! What the library says on standard error: one line for each thing worth knowing, once for all
 //! the processes a program forks.
 
-use std::fmt::{self, Write};
-use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use core::fmt::{self, Write};
+use core::ptr;
+use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use crate::eligibility::Reason;
 use crate::line::Line;
+use crate::submit::News;
 
-/// Tells that a context runs unpolled.
-pub fn not_polled(reason: Reason) {
-    if first_time(reason as u32) {
-        say(format_args!("I/O is not polled: {reason}"));
+/// Tells what a submission has to tell.
+pub fn tell(news: News) {
+    match news {
+        News::NotPolled(reason) => {
+            if first_time(reason as u32) {
+                say(format_args!("some I/O is not polled: {reason}"));
+            }
+        }
+        News::Refused => {
+            if first_time(30) {
+                say(format_args!(
+                    "some I/O is refused with EAGAIN: it cannot be polled, and {}",
+                    Reason::NoRoom
+                ));
+            }
+        }
     }
 }
 
-/// Tells why a polled context refused an I/O; the program gets the kernel's error.
-pub fn mixed(reason: Reason) {
-    const OFFSET: u32 = 16;
-    if first_time(OFFSET + reason as u32) {
+/// Tells that nothing is polled.
+pub fn kernel_lacks_polling() {
+    if first_time(Reason::KernelLacksPolling as u32) {
         say(format_args!(
-            "a polled context refused an I/O: {reason}; run this program without hipri-run"
+            "I/O is not polled: {}",
+            Reason::KernelLacksPolling
         ));
     }
 }
@@ -31,7 +44,7 @@ pub fn mixed(reason: Reason) {
 pub fn too_many_contexts() {
     if first_time(31) {
         say(format_args!(
-            "I/O is not polled: the program has more AIO contexts than hipri keeps track of"
+            "some I/O is not polled: the program has more AIO contexts than hipri keeps track of"
         ));
     }
 }
@@ -81,9 +94,9 @@ mod tests {
 
     #[test]
     fn every_notice_has_its_own_bit_and_is_given_once() {
-        assert!(Reason::from_code(15).is_none(), "the notices would overlap");
-        assert!(first_time(30));
-        assert!(!first_time(30));
+        assert!(Reason::from_code(28).is_none(), "the notices would overlap");
         assert!(first_time(29));
+        assert!(!first_time(29));
+        assert!(first_time(28));
     }
 }

@@ -2,7 +2,7 @@
 
 //! What runs as the library is loaded, in a forked child, and as the process exits.
 
-use crate::interpose::CONTEXTS;
+use crate::calls::CONTEXTS;
 use crate::{next, notice, statistics};
 
 #[cfg(not(test))]
@@ -33,5 +33,7 @@ unsafe extern "C" fn on_fork() {
 
 /// Called by the C library in `exit`.
 pub extern "C" fn on_exit() {
-    statistics::report_all();
+    for (id, context) in CONTEXTS.iter() {
+        statistics::report(id, context);
+    }
 }

@@ -5,11 +5,77 @@
 //! A context is told of when it is destroyed, or else when the process exits. A process that is
 //! killed, or calls `_exit` or `exec` with contexts left, tells nothing of them.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use core::fmt;
+use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::{AtomicBool, AtomicU64};
 
-use crate::context::{Context, Mode};
-use crate::interpose::CONTEXTS;
+use aio_abi::ContextId;
+
+use crate::context::Context;
+use crate::eligibility::Reason;
 use crate::notice::say;
+
+/// I/O that the kernel accepted, by whether it is polled and why not.
+#[derive(Debug)]
+pub struct Counts {
+    polled: AtomicU64,
+    plain: [AtomicU64; Reason::ALL.len()],
+}
+
+impl Counts {
+    /// Nothing yet.
+    pub const fn new() -> Self {
+        Counts {
+            polled: AtomicU64::new(0),
+            plain: [const { AtomicU64::new(0) }; Reason::ALL.len()],
+        }
+    }
+
+    /// Nothing any more.
+    pub fn reset(&self) {
+        self.polled.store(0, Relaxed);
+        for count in &self.plain {
+            count.store(0, Relaxed);
+        }
+    }
+
+    /// Counts polled I/O.
+    pub fn polled(&self, count: usize) {
+        self.polled.fetch_add(count as u64, Relaxed);
+    }
+
+    /// Counts I/O that is not polled.
+    pub fn plain(&self, reason: Reason, count: usize) {
+        self.plain[reason as usize].fetch_add(count as u64, Relaxed);
+    }
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let polled = self.polled.load(Relaxed);
+        let plain = |reason: Reason| self.plain[reason as usize].load(Relaxed);
+        let total: u64 = Reason::ALL.into_iter().map(plain).sum();
+        if polled == 0 && total == 0 {
+            return f.write_str("nothing submitted");
+        }
+        write!(f, "{polled} polled, {total} not polled")?;
+        let mut separator = ": ";
+        for reason in Reason::ALL {
+            let count = plain(reason);
+            if count > 0 {
+                write!(f, "{separator}{count} {}", reason.label())?;
+                separator = ", ";
+            }
+        }
+        Ok(())
+    }
+}
 
 static WANTED: AtomicBool = AtomicBool::new(false);
 
@@ -17,31 +83,37 @@ static WANTED: AtomicBool = AtomicBool::new(false);
 pub fn read_environment() {
     // SAFETY: the name is a valid string, and no other thread changes the environment yet.
     let wanted = unsafe { !libc::getenv(c"HIPRI_STATS".as_ptr()).is_null() };
-    WANTED.store(wanted, Ordering::Relaxed);
+    WANTED.store(wanted, Relaxed);
 }
 
 /// Tells of a context that goes, where that is wanted.
-pub fn report(context: &Context) {
-    if !WANTED.load(Ordering::Relaxed) {
-        return;
-    }
-    // SAFETY: getpid cannot fail.
-    let process = unsafe { libc::getpid() };
-    let (id, submitted) = (context.id(), context.submitted());
-    match context.observe().mode() {
-        Mode::Undecided => say(format_args!(
-            "process {process}, context {id:#x}: nothing submitted"
-        )),
-        Mode::Polled => say(format_args!(
-            "process {process}, context {id:#x}: polled, {submitted} submitted"
-        )),
-        Mode::Plain(reason) => say(format_args!(
-            "process {process}, context {id:#x}: not polled, {submitted} submitted: {reason}"
-        )),
+pub fn report(id: ContextId, context: &Context) {
+    if WANTED.load(Relaxed) {
+        // SAFETY: getpid cannot fail.
+        let process = unsafe { libc::getpid() };
+        let counts = &context.counts;
+        say(format_args!("process {process}, context {id:#x}: {counts}"));
     }
 }
 
-/// Tells of the contexts that are left when the process exits.
-pub fn report_all() {
-    CONTEXTS.iter().for_each(report);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_tell_what_was_polled_and_what_not_and_why() {
+        let counts = Counts::new();
+        assert_eq!(counts.to_string(), "nothing submitted");
+        counts.polled(12);
+        assert_eq!(counts.to_string(), "12 polled, 0 not polled");
+        counts.plain(Reason::Buffered, 1);
+        counts.plain(Reason::Operation, 3);
+        counts.plain(Reason::Operation, 1);
+        assert_eq!(
+            counts.to_string(),
+            "12 polled, 5 not polled: 4 not a read or write, 1 not O_DIRECT"
+        );
+        counts.reset();
+        assert_eq!(counts.to_string(), "nothing submitted");
+    }
 }

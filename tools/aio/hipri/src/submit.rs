@@ -1,158 +1,187 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What happens to a submission: the flag is set where the context polls, and a kernel that
-//! refuses to poll gets the same I/O again without it.
+//! What happens to a submission: each I/O goes to the side that takes its kind.
 //!
-//! While a context is undecided the whole batch is looked at, its files too, and one I/O in it that
-//! cannot be polled makes the context a plain one: its program mixes, and a polled context would
-//! refuse half of what it does. Once polled, only the iocbs are looked at: the kernel checks the
-//! files anyway, and no system call is added to an I/O.
+//! A batch is cut into runs of I/O that goes the same way, which are submitted one after another:
+//! as with the kernel, the first I/O that is refused ends it. Mostly a batch is one run, and there
+//! is one system call as before. I/O that the kernel refuses to poll is sent again without the
+//! flag.
 
-use crate::abi::{Iocb, KernelResult};
-use crate::batch::{self, Batch};
-use crate::context::{Context, Mode, Observed};
-use crate::eligibility::{self, Reason};
-use crate::file::FileState;
+use libc::{EAGAIN, EINVAL, EOPNOTSUPP};
 
-/// What the library has to tell of a submission.
+use crate::batch::Batch;
+use crate::context::{Context, Role, Side};
+use crate::eligibility::{self, Reason, Way};
+use crate::shadow::{shadow, NoShadow};
+use crate::system::{error, KernelResult, SignalsBlocked, System};
+use crate::wake;
+
+/// Something to tell the user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Nothing new.
-    Usual,
-    /// The context was decided plain.
-    DecidedPlain(Reason),
-    /// A polled context got an I/O that cannot be polled, and the kernel refused it.
-    Mixed(Reason),
+pub enum News {
+    /// I/O is not polled.
+    NotPolled(Reason),
+    /// I/O that cannot be polled was refused, since the context's one side polls and there is no
+    /// room for another.
+    Refused,
 }
 
-/// Submits `batch` to `context` through `send`, which passes it to the kernel as it then is.
-///
-/// `look_up` tells about a file. Returns what the kernel returned last.
-pub fn submit(
-    context: &Context,
-    batch: &Batch,
-    look_up: impl Fn(u32) -> FileState,
-    send: impl Fn() -> KernelResult,
-) -> (KernelResult, Outcome) {
-    let observed = context.observe();
-    let (result, outcome) = match observed.mode() {
-        Mode::Undecided => decide(context, observed, batch, look_up, send),
-        Mode::Polled => send_polled(batch, look_up, send),
-        // Such a kernel has no polled contexts, and nothing has ever been flagged.
-        Mode::Plain(Reason::KernelLacksPolling) => (send(), Outcome::Usual),
-        Mode::Plain(_) => (send_plain(batch, send), Outcome::Usual),
-    };
-    context.count(accepted(result) as u64);
-    (result, outcome)
+/// One call of `io_submit`.
+pub struct Submission<'a, S: System> {
+    /// The context it is for.
+    pub context: &'a Context,
+    /// The system.
+    pub system: &'a S,
+    /// Called with what there is to tell.
+    pub tell: &'a dyn Fn(News),
 }
 
-fn decide(
-    context: &Context,
-    observed: Observed,
-    batch: &Batch,
-    look_up: impl Fn(u32) -> FileState,
-    send: impl Fn() -> KernelResult,
-) -> (KernelResult, Outcome) {
-    if let Some(reason) = first_ineligible(batch, look_up) {
-        return send_and_decide_plain(context, observed, reason, batch, send);
-    }
-    batch.iter().flatten().for_each(batch::flag);
-    let result = send();
-    batch.unflag_after(accepted(result));
-    match reason_to_retry(result) {
-        Some(reason) => send_and_decide_plain(context, observed, reason, batch, send),
-        None => {
-            if result > 0 {
-                context.decide(observed, Mode::Polled);
+impl<S: System> Submission<'_, S> {
+    /// Submits `batch`. Returns how many iocbs were accepted, or the error of the first.
+    pub fn submit(&self, batch: Batch) -> KernelResult {
+        let mut done = 0;
+        while done < batch.len() {
+            let rest = batch.from(done);
+            let (way, len) = self.next_run(&rest);
+            let result = self.send(way, rest.first(len));
+            match usize::try_from(result) {
+                Ok(accepted) if accepted > 0 => done += accepted,
+                _ if done > 0 => break,
+                _ => return result,
             }
-            (result, Outcome::Usual)
+        }
+        done as KernelResult
+    }
+
+    /// How many iocbs at the start of `batch` go the same way, and which.
+    fn next_run(&self, batch: &Batch) -> (Way, usize) {
+        let way =
+            |iocb: Option<_>| eligibility::way(iocb.as_ref(), &self.context.verdicts, self.system);
+        let mut ways = batch.iter().map(way);
+        let first = ways.next().unwrap_or(Way::Nowhere);
+        (first, 1 + ways.take_while(|way| *way == first).count())
+    }
+
+    fn send(&self, way: Way, run: Batch) -> KernelResult {
+        match way {
+            Way::Polled => self.send_polled(run),
+            Way::Plain(reason) => self.send_plain(run, reason),
+            Way::Nowhere => self.send_unflagged(Side::Visible, run),
         }
     }
-}
 
-/// Why a context whose polled I/O was refused with `result` may still take it plain.
-fn reason_to_retry(result: KernelResult) -> Option<Reason> {
-    match i32::try_from(-result) {
-        Ok(libc::EOPNOTSUPP) => Some(Reason::Unsupported),
-        // Another thread's I/O made the context plain between the look and the call; or the I/O is
-        // not valid, and will not be without the flag.
-        Ok(libc::EINVAL) => Some(Reason::Refused),
-        _ => None,
-    }
-}
-
-fn send_and_decide_plain(
-    context: &Context,
-    observed: Observed,
-    reason: Reason,
-    batch: &Batch,
-    send: impl Fn() -> KernelResult,
-) -> (KernelResult, Outcome) {
-    let result = send_plain(batch, send);
-    if result <= 0 {
-        return (result, Outcome::Usual);
-    }
-    context.decide(observed, Mode::Plain(reason));
-    (result, Outcome::DecidedPlain(reason))
-}
-
-fn send_plain(batch: &Batch, send: impl Fn() -> KernelResult) -> KernelResult {
-    // An iocb that a polled context accepted still has the flag when the program uses it again.
-    batch.unflag_after(0);
-    send()
-}
-
-fn send_polled(
-    batch: &Batch,
-    look_up: impl Fn(u32) -> FileState,
-    send: impl Fn() -> KernelResult,
-) -> (KernelResult, Outcome) {
-    for iocb in batch.iter() {
-        match eligibility::check_form(iocb) {
-            Ok(iocb) => batch::flag(iocb),
-            Err(_) => iocb.into_iter().for_each(batch::unflag),
+    fn send_polled(&self, run: Batch) -> KernelResult {
+        loop {
+            let role = self.context.role();
+            let result = match role {
+                Role::Undecided => match self.send_first_flagged(run) {
+                    Some(result) => result,
+                    None => continue,
+                },
+                Role::Polled => self.send_flagged(Side::Visible, run),
+                Role::Plain | Role::LeftAlone => match shadow(self.context, role, self.system) {
+                    Ok(_) => self.send_flagged(Side::Shadow, run),
+                    Err(NoShadow::RoleChanged) => continue,
+                    Err(NoShadow::Dead) => return error(EINVAL),
+                    Err(NoShadow::NoRoom) => return self.send_plain(run, Reason::NoRoom),
+                },
+            };
+            if result == error(EOPNOTSUPP) {
+                return self.send_refused(run);
+            }
+            return result;
         }
     }
-    let result = send();
-    batch.unflag_after(accepted(result));
-    if reason_to_retry(result).is_none() {
-        return (result, Outcome::Usual);
-    }
-    let outcome = match why_refused(batch, look_up, result) {
-        Some(reason) => Outcome::Mixed(reason),
-        None => Outcome::Usual,
-    };
-    (result, outcome)
-}
 
-/// Why a polled context refused the first iocb of `batch`, if it is for want of the flag or for
-/// what the flag demands.
-fn why_refused(
-    batch: &Batch,
-    look_up: impl Fn(u32) -> FileState,
-    result: KernelResult,
-) -> Option<Reason> {
-    let first = batch.iter().next()?;
-    match eligibility::check(first, look_up) {
-        Err(reason) => Some(reason),
-        Ok(_) => reason_to_retry(result).filter(|reason| *reason == Reason::Unsupported),
+    /// The attempt that decides for polling, if the kernel accepts it; `None` where something else
+    /// was decided.
+    fn send_first_flagged(&self, run: Batch) -> Option<KernelResult> {
+        // A handler that submits here would wait for the attempt that it interrupted.
+        let _blocked = SignalsBlocked::new(self.system);
+        let attempt = || self.send_flagged(Side::Visible, run);
+        let result = self.context.try_to_poll(attempt, |result| *result > 0)?;
+        // The kernel has other I/O in this context already.
+        let outrun = result == error(EINVAL) && self.context.role() != Role::Undecided;
+        (!outrun).then_some(result)
     }
-}
 
-/// The first reason in the batch against polling, each file being looked up once in a row.
-fn first_ineligible(batch: &Batch, look_up: impl Fn(u32) -> FileState) -> Option<Reason> {
-    let mut last_file = None;
-    batch.iter().find_map(|iocb: Option<&Iocb>| {
-        let look_up_once = |fd| match last_file {
-            Some((last, found)) if last == fd => found,
-            _ => {
-                let found = look_up(fd);
-                last_file = Some((fd, found));
-                found
+    fn send_flagged(&self, side: Side, run: Batch) -> KernelResult {
+        let run = run.first(self.context.room());
+        let in_flight = self.context.in_flight(side);
+        in_flight.add(run.len());
+        // Once it is counted: see `wake`.
+        if wake::has_sleepers(self.context) && !wake::wake(self.context, self.system) {
+            in_flight.remove(run.len());
+            return self.send_plain(run, Reason::NoRoom);
+        }
+        run.flag();
+        let result = self.send_counted(side, run);
+        let accepted = accepted(result);
+        run.from(accepted).unflag();
+        self.context.counts.polled(accepted);
+        result
+    }
+
+    /// Sends the first of a run that the kernel refused to poll, unpolled.
+    fn send_refused(&self, run: Batch) -> KernelResult {
+        if let Some(Some(iocb)) = run.iter().next() {
+            let verdict = Err(Reason::Unsupported);
+            self.context.verdicts.remember(iocb.fildes, verdict);
+        }
+        self.send_plain(run.first(1), Reason::Unsupported)
+    }
+
+    fn send_plain(&self, run: Batch, reason: Reason) -> KernelResult {
+        let result = loop {
+            match self.context.decide_plain() {
+                role @ Role::Polled => match shadow(self.context, role, self.system) {
+                    Ok(_) => break self.send_unflagged(Side::Shadow, run),
+                    Err(NoShadow::RoleChanged) => {}
+                    Err(NoShadow::Dead) => return error(EINVAL),
+                    Err(NoShadow::NoRoom) => {
+                        (self.tell)(News::Refused);
+                        return error(EAGAIN);
+                    }
+                },
+                role => {
+                    let result = self.send_unflagged(Side::Visible, run);
+                    // The kernel may have polled I/O in this context already.
+                    let outrun =
+                        result == error(EINVAL) && self.context.settled_role(self.system) != role;
+                    if !outrun {
+                        break result;
+                    }
+                }
             }
         };
-        eligibility::check(iocb, look_up_once).err()
-    })
+        let accepted = accepted(result);
+        self.context.counts.plain(reason, accepted);
+        if accepted > 0 && reason.is_news() {
+            (self.tell)(News::NotPolled(reason));
+        }
+        result
+    }
+
+    fn send_unflagged(&self, side: Side, run: Batch) -> KernelResult {
+        let run = run.first(self.context.room());
+        // An iocb that was polled still has the flag when the program uses it again.
+        run.unflag();
+        self.context.in_flight(side).add(run.len());
+        self.send_counted(side, run)
+    }
+
+    /// Sends a run as it is, of which all is counted as in flight.
+    fn send_counted(&self, side: Side, run: Batch) -> KernelResult {
+        let result = match self.context.on(side) {
+            None => error(EINVAL),
+            Some(_) if run.is_empty() => error(EAGAIN),
+            // SAFETY: it is what the program asked for.
+            Some(id) => unsafe { self.system.submit(id, run.len(), run.pointers()) },
+        };
+        let in_flight = self.context.in_flight(side);
+        in_flight.remove(run.len() - accepted(result));
+        result
+    }
 }
 
 fn accepted(result: KernelResult) -> usize {
@@ -161,282 +190,293 @@ fn accepted(result: KernelResult) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::{Cell, RefCell};
+    use std::ptr;
+
+    use aio_abi::{Iocb, FLAG_HIPRI, FLAG_RESFD, FSYNC, POLL, PREAD, PWRITE};
+    use libc::{EBADF, EFAULT};
 
     use super::*;
-    use crate::abi::{self, FLAG_HIPRI, FLAG_RESFD, PREAD};
     use crate::batch::test_iocb as iocb;
-    use crate::context::Table;
-
-    const FSYNC: u16 = 2;
-
-    /// The part of the kernel that decides over the flag: one context, of one capacity.
-    struct Kernel {
-        polled: Cell<Option<bool>>,
-        device_polls: bool,
-        room: Cell<usize>,
-        /// For each call, the flags it saw.
-        calls: RefCell<Vec<Vec<u32>>>,
-    }
-
-    impl Kernel {
-        fn new() -> Self {
-            Kernel {
-                polled: Cell::new(None),
-                device_polls: true,
-                room: Cell::new(usize::MAX),
-                calls: RefCell::default(),
-            }
-        }
-
-        fn submit(&self, batch: &Batch) -> KernelResult {
-            let flags = batch.iter().flatten().map(|i| i.flags.get()).collect();
-            self.calls.borrow_mut().push(flags);
-            let mut accepted = 0;
-            for iocb in batch.iter().flatten() {
-                match self.admit(iocb) {
-                    Ok(()) => accepted += 1,
-                    Err(errno) if accepted == 0 => return -KernelResult::from(errno),
-                    Err(_) => break,
-                }
-            }
-            accepted
-        }
-
-        fn admit(&self, iocb: &Iocb) -> Result<(), i32> {
-            let wants_polling = iocb.flags.get() & FLAG_HIPRI != 0;
-            if self.room.get() == 0 {
-                return Err(libc::EAGAIN);
-            }
-            if wants_polling && (iocb.opcode == FSYNC || iocb.flags.get() & FLAG_RESFD != 0) {
-                return Err(libc::EINVAL);
-            }
-            if wants_polling && !self.device_polls {
-                return Err(libc::EOPNOTSUPP);
-            }
-            if self.polled.get().is_some_and(|mode| mode != wants_polling) {
-                return Err(libc::EINVAL);
-            }
-            self.polled.set(Some(wants_polling));
-            self.room.set(self.room.get() - 1);
-            Ok(())
-        }
-    }
-
-    struct Process {
-        table: Table<1>,
-        kernel: Kernel,
-    }
-
-    impl Process {
-        fn new(kernel: Kernel) -> Self {
-            let table = Table::new();
-            table.insert(0x7000_0000, Mode::Undecided, 64).unwrap();
-            Process { table, kernel }
-        }
-
-        fn context(&self) -> &Context {
-            self.table.find(0x7000_0000).unwrap()
-        }
-
-        fn mode(&self) -> Mode {
-            self.context().observe().mode()
-        }
-
-        fn submit(&self, iocbs: &mut [Iocb]) -> (KernelResult, Outcome) {
-            self.submit_to(iocbs, FileState::Pollable)
-        }
-
-        fn submit_to(&self, iocbs: &mut [Iocb], file: FileState) -> (KernelResult, Outcome) {
-            let pointers: Vec<*mut Iocb> = iocbs.iter_mut().map(std::ptr::from_mut).collect();
-            // SAFETY: the pointers are those of live iocbs.
-            let batch = unsafe { Batch::new(pointers.as_ptr(), pointers.len() as _, 64) };
-            submit(
-                self.context(),
-                &batch,
-                |_| file,
-                || self.kernel.submit(&batch),
-            )
-        }
-    }
+    use crate::file::FileState;
+    use crate::played::{Played, CAPACITY, SHADOW, VISIBLE};
+    use crate::wake::Sleeper;
 
     fn reads(count: usize) -> Vec<Iocb> {
-        (0..count).map(|_| iocb(PREAD, 0)).collect()
+        vec![iocb(PREAD, 0); count]
     }
 
     fn flags(iocbs: &[Iocb]) -> Vec<u32> {
-        iocbs.iter().map(|iocb| iocb.flags.get()).collect()
+        iocbs.iter().map(|iocb| iocb.flags).collect()
+    }
+
+    fn of_file(fildes: u32) -> Iocb {
+        let read = iocb(PREAD, 0);
+        Iocb { fildes, ..read }
+    }
+
+    const H: u32 = FLAG_HIPRI;
+
+    #[test]
+    fn direct_io_is_polled_by_one_call() {
+        let (context, played) = Played::with_context();
+        assert_eq!(played.submit_to(context, &reads(3)), 3);
+        assert_eq!(played.submit_to(context, &reads(2)), 2);
+        let expected = [(VISIBLE, vec![H; 3]), (VISIBLE, vec![H; 2])];
+        assert_eq!(*played.submissions.borrow(), expected);
+        assert_eq!(context.counts.to_string(), "5 polled, 0 not polled");
+        assert_eq!(context.in_flight(Side::Visible).count(), 5);
+        assert!(played.told.borrow().is_empty());
     }
 
     #[test]
-    fn direct_io_is_polled() {
-        let process = Process::new(Kernel::new());
-        assert_eq!(process.submit(&mut reads(3)), (3, Outcome::Usual));
-        assert_eq!(process.submit(&mut reads(2)), (2, Outcome::Usual));
-        assert_eq!(process.mode(), Mode::Polled);
+    fn what_cannot_be_polled_goes_to_the_shadow() {
+        let (context, played) = Played::with_context();
+        played.submit_to(context, &reads(1));
+        let others = [iocb(FSYNC, 0), iocb(PWRITE, FLAG_RESFD), iocb(POLL, 0)];
+        for other in others {
+            assert_eq!(played.submit_to(context, &[other]), 1);
+        }
+        assert_eq!(played.is_polled(VISIBLE), Some(true));
+        assert_eq!(played.is_polled(SHADOW), Some(false));
+        assert_eq!(context.in_flight(Side::Shadow).count(), 3);
+        let counts = context.counts.to_string();
         assert_eq!(
-            *process.kernel.calls.borrow(),
-            [vec![FLAG_HIPRI; 3], vec![FLAG_HIPRI; 2]]
+            counts,
+            "1 polled, 3 not polled: 2 not a read or write, 1 eventfd"
         );
-        assert_eq!(process.context().submitted(), 5);
     }
 
     #[test]
-    fn a_device_that_cannot_poll_gets_plain_io_from_then_on() {
-        let process = Process::new(Kernel {
-            device_polls: false,
-            ..Kernel::new()
-        });
-        let mut iocbs = reads(2);
-        let unsupported = Reason::Unsupported;
-        assert_eq!(
-            process.submit(&mut iocbs),
-            (2, Outcome::DecidedPlain(unsupported))
-        );
-        assert_eq!(flags(&iocbs), [0, 0]);
-        assert_eq!(process.mode(), Mode::Plain(unsupported));
-        assert_eq!(process.submit(&mut reads(1)), (1, Outcome::Usual));
-        assert_eq!(
-            *process.kernel.calls.borrow(),
-            [vec![FLAG_HIPRI; 2], vec![0; 2], vec![0]]
-        );
+    fn a_plain_context_polls_in_the_shadow_once_something_can() {
+        let (context, played) = Played::with_context();
+        assert_eq!(played.submit_to(context, &[iocb(FSYNC, 0)]), 1);
+        assert_eq!(played.contexts(), [VISIBLE]);
+        assert!(played.hidden.borrow().is_empty());
+        assert_eq!(played.submit_to(context, &reads(2)), 2);
+        assert_eq!(played.is_polled(VISIBLE), Some(false));
+        assert_eq!(played.is_polled(SHADOW), Some(true));
+        assert_eq!(*played.hidden.borrow(), [VISIBLE]);
+    }
+
+    #[test]
+    fn a_mixed_batch_goes_in_order() {
+        let (context, played) = Played::with_context();
+        let mut batch = reads(2);
+        batch.push(iocb(FSYNC, 0));
+        batch.extend(reads(1));
+        assert_eq!(played.submit_to(context, &batch), 4);
+        let expected = [(VISIBLE, vec![H, H]), (SHADOW, vec![0]), (VISIBLE, vec![H])];
+        assert_eq!(*played.submissions.borrow(), expected);
     }
 
     #[test]
     fn buffered_io_is_plain_and_never_tried() {
-        let process = Process::new(Kernel::new());
-        assert_eq!(
-            process.submit_to(&mut reads(1), FileState::Buffered),
-            (1, Outcome::DecidedPlain(Reason::Buffered))
-        );
-        assert_eq!(*process.kernel.calls.borrow(), [[0]]);
+        let (context, played) = Played::with_context();
+        played.file(3, FileState::Buffered);
+        assert_eq!(played.submit_to(context, &reads(2)), 2);
+        assert_eq!(*played.submissions.borrow(), [(VISIBLE, vec![0, 0])]);
+        let news = News::NotPolled(Reason::Buffered);
+        assert_eq!(*played.told.borrow(), [news]);
     }
 
     #[test]
-    fn a_batch_that_mixes_makes_an_undecided_context_plain() {
-        let process = Process::new(Kernel::new());
-        let mut iocbs = reads(1);
-        iocbs.push(iocb(FSYNC, 0));
-        assert_eq!(
-            process.submit(&mut iocbs),
-            (2, Outcome::DecidedPlain(Reason::Operation))
-        );
-        assert_eq!(process.submit(&mut reads(1)), (1, Outcome::Usual));
+    fn what_the_kernel_refuses_to_poll_is_plain_from_then_on() {
+        let (context, played) = Played::with_context();
+        played.device_polls.set(false);
+        let mut iocbs = reads(3);
+        assert_eq!(played.submit_again(context, &mut iocbs), 3);
+        assert_eq!(flags(&iocbs), [0, 0, 0]);
+        let expected = [
+            (VISIBLE, vec![H; 3]),
+            (VISIBLE, vec![0]),
+            (VISIBLE, vec![0; 2]),
+        ];
+        assert_eq!(*played.submissions.borrow(), expected);
+        let unsupported = News::NotPolled(Reason::Unsupported);
+        assert_eq!(played.told.borrow()[0], unsupported);
+        assert_eq!(played.contexts(), [VISIBLE]);
     }
 
     #[test]
-    fn an_eventfd_makes_an_undecided_context_plain() {
-        let process = Process::new(Kernel::new());
-        assert_eq!(
-            process.submit(&mut [iocb(PREAD, FLAG_RESFD)]),
-            (1, Outcome::DecidedPlain(Reason::Eventfd))
-        );
+    fn a_file_that_cannot_be_polled_does_not_spoil_the_others() {
+        let (context, played) = Played::with_context();
+        played.file(4, FileState::WithoutPollQueues);
+        let batch = [of_file(3), of_file(4), of_file(3)];
+        assert_eq!(played.submit_to(context, &batch), 3);
+        let counts = context.counts.to_string();
+        assert_eq!(counts, "2 polled, 1 not polled: 1 no poll queues");
     }
 
     #[test]
-    fn mixing_in_a_polled_context_is_told_and_refused() {
-        let process = Process::new(Kernel::new());
-        process.submit(&mut reads(1));
-        assert_eq!(
-            process.submit(&mut [iocb(FSYNC, 0)]),
-            (-22, Outcome::Mixed(Reason::Operation))
-        );
-        assert_eq!(
-            process.submit(&mut [iocb(PREAD, FLAG_RESFD)]),
-            (-22, Outcome::Mixed(Reason::Eventfd))
-        );
-        assert_eq!(process.mode(), Mode::Polled);
+    fn a_refusal_in_the_middle_is_sent_the_other_way_too() {
+        let (context, played) = Played::with_context();
+        // It was direct when it was looked at.
+        context.verdicts.remember(4, Ok(()));
+        played.file(4, FileState::Buffered);
+        let batch = [of_file(3), of_file(4), of_file(3)];
+        assert_eq!(played.submit_to(context, &batch), 3);
+        let counts = context.counts.to_string();
+        assert_eq!(counts, "2 polled, 1 not polled: 1 refused by the kernel");
     }
 
     #[test]
-    fn a_polled_context_names_the_file_it_cannot_poll() {
-        let mut process = Process::new(Kernel::new());
-        process.submit(&mut reads(1));
-        process.kernel.device_polls = false;
-        let mut iocbs = reads(1);
-        assert_eq!(
-            process.submit_to(&mut iocbs, FileState::Buffered),
-            (-95, Outcome::Mixed(Reason::Buffered))
-        );
-        assert_eq!(
-            process.submit(&mut iocbs),
-            (-95, Outcome::Mixed(Reason::Unsupported))
-        );
-        assert_eq!(flags(&iocbs), [0]);
+    fn the_first_that_is_wrong_ends_the_batch() {
+        let (context, played) = Played::with_context();
+        let batch = [iocb(PREAD, 0), iocb(99, 0), iocb(PREAD, 0)];
+        assert_eq!(played.submit_to(context, &batch), 1);
+        assert_eq!(played.submit_to(context, &batch[1..]), error(EINVAL));
+        assert_eq!(context.in_flight(Side::Visible).count(), 1);
+        assert_eq!(played.contexts(), [VISIBLE]);
+    }
+
+    #[test]
+    fn an_address_that_is_none_is_refused_by_the_kernel() {
+        let (context, played) = Played::with_context();
+        let pointers: [*mut Iocb; 1] = [ptr::null_mut()];
+        // SAFETY: the address is implausible, so nothing is read from it.
+        let batch = unsafe { Batch::new(pointers.as_ptr(), 1, CAPACITY) }.unwrap();
+        let submission = Submission {
+            context,
+            system: &played,
+            tell: &|_| unreachable!(),
+        };
+        assert_eq!(submission.submit(batch), error(EFAULT));
+        assert_eq!(context.role(), Role::Undecided);
     }
 
     #[test]
     fn what_the_kernel_did_not_accept_loses_the_flag() {
-        let process = Process::new(Kernel::new());
-        process.kernel.room.set(2);
+        let (context, played) = Played::with_context();
+        played.room.set(2);
         let mut iocbs = reads(3);
-        assert_eq!(process.submit(&mut iocbs), (2, Outcome::Usual));
-        assert_eq!(flags(&iocbs), [FLAG_HIPRI, FLAG_HIPRI, 0]);
-        assert_eq!(process.submit(&mut iocbs[2..]), (-11, Outcome::Usual));
+        assert_eq!(played.submit_again(context, &mut iocbs), 2);
+        assert_eq!(flags(&iocbs), [H, H, 0]);
+        let result = played.submit_again(context, &mut iocbs[2..]);
+        assert_eq!(result, error(EAGAIN));
         assert_eq!(flags(&iocbs[2..]), [0]);
+        assert_eq!(context.in_flight(Side::Visible).count(), 2);
     }
 
     #[test]
-    fn a_refusal_decides_nothing() {
-        let process = Process::new(Kernel::new());
-        process.kernel.room.set(0);
-        assert_eq!(process.submit(&mut reads(1)), (-11, Outcome::Usual));
-        assert_eq!(process.submit(&mut [iocb(FSYNC, 0)]), (-11, Outcome::Usual));
-        assert_eq!(process.mode(), Mode::Undecided);
-        process.kernel.room.set(1);
-        assert_eq!(process.submit(&mut reads(1)), (1, Outcome::Usual));
-        assert_eq!(process.mode(), Mode::Polled);
+    fn a_refused_read_decides_nothing() {
+        let (context, played) = Played::with_context();
+        played.room.set(0);
+        assert_eq!(played.submit_to(context, &reads(1)), error(EAGAIN));
+        assert_eq!(context.role(), Role::Undecided);
+        played.room.set(1);
+        assert_eq!(played.submit_to(context, &reads(1)), 1);
+        assert_eq!(context.role(), Role::Polled);
     }
 
     #[test]
-    fn a_context_that_another_thread_made_plain_is_plain() {
-        let process = Process::new(Kernel::new());
-        process.kernel.polled.set(Some(false));
-        assert_eq!(
-            process.submit(&mut reads(2)),
-            (2, Outcome::DecidedPlain(Reason::Refused))
-        );
-        assert_eq!(process.mode(), Mode::Plain(Reason::Refused));
+    fn an_iocb_that_was_polled_is_plain_elsewhere() {
+        let (context, played) = Played::with_context();
+        played.file(3, FileState::Buffered);
+        assert_eq!(played.submit_to(context, &[iocb(PREAD, H)]), 1);
+        assert_eq!(*played.submissions.borrow(), [(VISIBLE, vec![0])]);
     }
 
     #[test]
-    fn an_iocb_from_a_polled_context_is_plain_elsewhere() {
-        let process = Process::new(Kernel::new());
-        process.submit(&mut [iocb(FSYNC, 0)]);
-        assert_eq!(
-            process.submit(&mut [iocb(PREAD, FLAG_HIPRI)]),
-            (1, Outcome::Usual)
-        );
-        assert_eq!(*process.kernel.calls.borrow(), [[0], [0]]);
+    fn two_sides_take_no_more_than_one() {
+        let (context, played) = Played::with_context();
+        played.submit_to(context, &[iocb(POLL, 0)]);
+        played.submit_to(context, &reads(1));
+        let mut taken = 1;
+        while let Ok(accepted @ 1..) = usize::try_from(played.submit_to(context, &reads(10))) {
+            taken += accepted;
+        }
+        assert_eq!(taken, CAPACITY);
+        let refused = played.submit_to(context, &[iocb(FSYNC, 0)]);
+        assert_eq!(refused, error(EAGAIN));
     }
 
     #[test]
-    fn an_empty_batch_decides_nothing() {
-        let process = Process::new(Kernel::new());
-        assert_eq!(process.submit(&mut []), (0, Outcome::Usual));
-        assert_eq!(process.mode(), Mode::Undecided);
+    fn without_room_for_a_shadow_a_plain_context_stays_plain() {
+        let (context, played) = Played::with_context();
+        played.submit_to(context, &[iocb(FSYNC, 0)]);
+        played.room_for_contexts.set(0);
+        assert_eq!(played.submit_to(context, &reads(2)), 2);
+        let expected = [(VISIBLE, vec![0]), (VISIBLE, vec![0, 0])];
+        assert_eq!(*played.submissions.borrow(), expected);
+        let news = News::NotPolled(Reason::NoRoom);
+        assert_eq!(*played.told.borrow(), [news]);
     }
 
     #[test]
-    fn a_file_is_looked_up_once_in_a_row() {
-        let mut iocbs = [
-            iocb(PREAD, 0),
-            iocb(PREAD, 0),
-            Iocb {
-                fildes: 4,
-                ..iocb(PREAD, 0)
-            },
-            iocb(abi::PWRITE, 0),
-        ];
-        let pointers: Vec<*mut Iocb> = iocbs.iter_mut().map(std::ptr::from_mut).collect();
-        // SAFETY: the pointers are those of live iocbs.
-        let batch = unsafe { Batch::new(pointers.as_ptr(), 4, 64) };
-        let looked_up = RefCell::new(Vec::new());
-        let reason = first_ineligible(&batch, |fd| {
-            looked_up.borrow_mut().push(fd);
-            FileState::Pollable
-        });
-        assert_eq!(reason, None);
-        assert_eq!(looked_up.into_inner(), [3, 4, 3]);
+    fn without_room_for_a_shadow_a_polled_context_refuses_for_now() {
+        let (context, played) = Played::with_context();
+        played.submit_to(context, &reads(1));
+        played.room_for_contexts.set(0);
+        let fsync = [iocb(FSYNC, 0)];
+        assert_eq!(played.submit_to(context, &fsync), error(EAGAIN));
+        assert_eq!(*played.told.borrow(), [News::Refused]);
+        played.room_for_contexts.set(1);
+        assert_eq!(played.submit_to(context, &fsync), 1);
+    }
+
+    #[test]
+    fn another_thread_s_decision_for_plain_io_is_found_out() {
+        let (context, played) = Played::with_context();
+        let other = |played: &Played| {
+            assert_eq!(played.submit_to(context, &[iocb(FSYNC, 0)]), 1);
+        };
+        *played.before_submission.borrow_mut() = Some(Box::new(other));
+        assert_eq!(played.submit_to(context, &reads(1)), 1);
+        assert_eq!(played.is_polled(VISIBLE), Some(false));
+        assert_eq!(played.is_polled(SHADOW), Some(true));
+    }
+
+    #[test]
+    fn another_thread_s_polling_is_found_out() {
+        let (context, played) = Played::with_context();
+        // It has looked at the role before this thread decided.
+        let other = |played: &Played| {
+            context.role_for_test(Role::Undecided);
+            assert_eq!(played.submit_to(context, &reads(1)), 1);
+        };
+        *played.before_submission.borrow_mut() = Some(Box::new(other));
+        assert_eq!(played.submit_to(context, &[iocb(FSYNC, 0)]), 1);
+        assert_eq!(played.is_polled(VISIBLE), Some(true));
+        assert_eq!(played.is_polled(SHADOW), Some(false));
+    }
+
+    #[test]
+    fn polled_io_wakes_a_sleeper() {
+        let (context, played) = Played::with_context();
+        played.submit_to(context, &[iocb(FSYNC, 0)]);
+        let _sleeper = Sleeper::new(context);
+        played.submit_to(context, &reads(1));
+        // That of the FSYNC, and that which wakes.
+        assert_eq!(played.events_of(VISIBLE), 2);
+        assert_eq!(context.in_flight(Side::Visible).count(), 0);
+    }
+
+    #[test]
+    fn io_is_not_polled_where_nobody_can_be_woken_to_poll() {
+        let (context, played) = Played::with_context();
+        played.submit_to(context, &[iocb(FSYNC, 0)]);
+        let _sleeper = Sleeper::new(context);
+        played.wake_fails.set(2);
+        assert_eq!(played.submit_to(context, &reads(2)), 2);
+        assert_eq!(played.events_of(VISIBLE), 3);
+        assert_eq!(played.is_polled(SHADOW), None);
+        assert_eq!(context.in_flight(Side::Shadow).count(), 0);
+    }
+
+    #[test]
+    fn a_context_that_is_being_destroyed_takes_nothing() {
+        let (context, played) = Played::with_context();
+        played.submit_to(context, &reads(1));
+        context.end(&played);
+        let refused = played.submit_to(context, &[iocb(FSYNC, 0)]);
+        assert_eq!(refused, error(EINVAL));
+    }
+
+    #[test]
+    fn a_closed_descriptor_is_the_kernel_s_to_refuse() {
+        let (context, played) = Played::with_context();
+        played.file(3, FileState::Closed);
+        assert_eq!(played.submit_to(context, &reads(1)), error(EBADF));
+        assert_eq!(context.role(), Role::Undecided);
     }
 }

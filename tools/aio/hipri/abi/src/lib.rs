@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The kernel's AIO ABI, as far as this library reads or writes it (`linux/aio_abi.h`).
+//! The kernel's AIO ABI (`linux/aio_abi.h`), with what polled I/O adds to it.
+//!
+//! The structures are laid out alike for 64-bit and 32-bit programs.
 
-use std::cell::Cell;
+#![no_std]
 
-use libc::{c_long, c_ulong};
+use core::ffi::c_ulong;
 
 /// What `io_setup` hands out: the address of the context's ring in user memory.
 pub type ContextId = c_ulong;
@@ -13,6 +15,12 @@ pub type ContextId = c_ulong;
 pub const PREAD: u16 = 0;
 /// `IOCB_CMD_PWRITE`.
 pub const PWRITE: u16 = 1;
+/// `IOCB_CMD_FSYNC`.
+pub const FSYNC: u16 = 2;
+/// `IOCB_CMD_FDSYNC`.
+pub const FDSYNC: u16 = 3;
+/// `IOCB_CMD_POLL`.
+pub const POLL: u16 = 5;
 /// `IOCB_CMD_PREADV`.
 pub const PREADV: u16 = 7;
 /// `IOCB_CMD_PWRITEV`.
@@ -27,9 +35,12 @@ pub const FLAG_HIPRI: u32 = 1 << 2;
 pub const RING_MAGIC: u32 = 0xa10a_10a1;
 /// `AIO_RING_COMPAT_HIPRI`: this kernel polls.
 pub const RING_COMPAT_HIPRI: u32 = 1 << 1;
+/// `AIO_RING_INCOMPAT_POLLED`: the ring carries no events, or not all.
+pub const RING_INCOMPAT_POLLED: u32 = 1 << 0;
 
 /// `struct iocb`: one I/O, described by the program.
 #[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Iocb {
     /// Returned in the event.
     pub data: u64,
@@ -43,7 +54,7 @@ pub struct Iocb {
     pub reqprio: i16,
     /// Descriptor of the file.
     pub fildes: u32,
-    /// Address of the buffer, or of the array of buffers.
+    /// Address of the buffer, or of the array of buffers; the events to wait for, of a `POLL`.
     pub buf: u64,
     /// Bytes in the buffer, or buffers in the array.
     pub nbytes: u64,
@@ -51,23 +62,40 @@ pub struct Iocb {
     pub offset: i64,
     /// Must be zero.
     pub reserved2: u64,
-    /// `IOCB_FLAG_*`; the one field this library writes.
-    pub flags: Cell<u32>,
-    /// The eventfd, where `FLAG_RESFD` is set.
+    /// `IOCB_FLAG_*`.
+    pub flags: u32,
+    /// The eventfd, where [`FLAG_RESFD`] is set.
     pub resfd: u32,
 }
 
 const _: () = assert!(size_of::<Iocb>() == 64);
-const _: () = assert!(std::mem::offset_of!(Iocb, opcode) == 16);
-const _: () = assert!(std::mem::offset_of!(Iocb, fildes) == 20);
-const _: () = assert!(std::mem::offset_of!(Iocb, flags) == 56);
+const _: () = assert!(core::mem::offset_of!(Iocb, opcode) == 16);
+const _: () = assert!(core::mem::offset_of!(Iocb, fildes) == 20);
+const _: () = assert!(core::mem::offset_of!(Iocb, flags) == 56);
+
+/// `struct io_event`: how an I/O ended.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Event {
+    /// [`Iocb::data`].
+    pub data: u64,
+    /// Address of the iocb.
+    pub obj: u64,
+    /// Bytes, or a negated errno.
+    pub res: i64,
+    /// Zero.
+    pub res2: i64,
+}
+
+const _: () = assert!(size_of::<Event>() == 32);
 
 /// The header of `struct aio_ring`, at the address that names the context.
 #[repr(C)]
+#[derive(Clone, Debug)]
 pub struct RingHeader {
     /// The kernel's index of the context.
     pub id: u32,
-    /// Slots in the ring: the largest batch the context takes.
+    /// Elements of the ring, one more than the I/Os that the context takes.
     pub nr: u32,
     /// Where the next event is read.
     pub head: u32,
@@ -91,9 +119,6 @@ impl RingHeader {
         self.magic == RING_MAGIC && self.compat_features & RING_COMPAT_HIPRI != 0
     }
 }
-
-/// What the AIO calls return, in the kernel's form: a count, or a negated errno.
-pub type KernelResult = c_long;
 
 #[cfg(test)]
 mod tests {

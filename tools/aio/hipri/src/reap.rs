@@ -1,0 +1,626 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Waiting for events, on one side or on both at once.
+//!
+//! Where only one side can complete anything, the wait is on that side, mostly in one system call
+//! that is the program's own. While both can, they are asked in turns: the polled side, which spins
+//! anyway, for a slice of time, the other one without waiting. Where nothing polled is in flight,
+//! the thread sleeps on the other side until polled I/O is submitted: see [`wake`].
+//!
+//! Some things are noticed only when a slice of time is over, most of all the first I/O of the
+//! second kind, submitted while another thread waits on the only side there was. Slices are short
+//! enough for that, and long enough for nothing.
+//!
+//! A signal must interrupt a wait whenever it comes. So where one wait takes several system calls,
+//! all signals are blocked in between, and each call lets through what the program would.
+
+use aio_abi::Event;
+use libc::{EINTR, EINVAL};
+
+use crate::context::{Context, Role, Side};
+use crate::system::{error, KernelResult, Patience, Room, Signals, SignalsBlocked, System};
+use crate::wake::{self, Sleeper};
+
+/// Nanoseconds that a wait on one side lasts at most, before there is a look around.
+const LOOK_AROUND: u64 = 100_000_000;
+/// Nanoseconds that the polled side is polled at first, with the other one waiting.
+const FIRST_SLICE: u64 = 100_000;
+/// To which that grows while nothing comes.
+const LAST_SLICE: u64 = 1_600_000;
+
+/// One call of `io_getevents` or `io_pgetevents`.
+#[derive(Debug)]
+pub struct Request {
+    /// Events to wait for.
+    pub min: usize,
+    /// Where they go; there is room for `min`.
+    pub room: Room,
+    /// How long to wait.
+    pub patience: Patience,
+    /// Which signals the wait is safe from: unchanged, or given.
+    pub signals: Signals,
+}
+
+/// Reads events of `context`. Returns how many, or the kernel's error where there are none.
+///
+/// # Safety
+///
+/// What `io_getevents` demands; besides, the room for events must be writable where the kernel
+/// reports that it wrote there.
+pub unsafe fn getevents(
+    context: &Context,
+    request: &Request,
+    system: &impl System,
+) -> KernelResult {
+    let mut reading = Reading {
+        context,
+        system,
+        request,
+        got: 0,
+    };
+    let ended = if request.min == 0 || request.patience == Patience::NONE {
+        reading.look()
+    } else {
+        reading.wait()
+    };
+    wake::pass_on(context, system);
+    match ended {
+        Err(error) if reading.got == 0 => error,
+        _ => reading.got as KernelResult,
+    }
+}
+
+/// Where to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// On this side.
+    One(Side),
+    /// On both; this is the polled one.
+    Both(Side),
+}
+
+/// How a wait in one place ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// There are as many events as wanted.
+    Enough,
+    /// A signal came.
+    Interrupted,
+    /// There is reason to look where to wait now.
+    LookAround,
+}
+
+struct Reading<'a, S: System> {
+    context: &'a Context,
+    system: &'a S,
+    request: &'a Request,
+    got: usize,
+}
+
+impl<S: System> Reading<'_, S> {
+    /// Takes what there is. Fails as the kernel does, where there is nothing on either side.
+    fn look(&mut self) -> Result<(), KernelResult> {
+        let signals = self.request.signals;
+        let first = self.context.first_side();
+        let (mut looked, mut error) = (false, None);
+        for side in [first, first.other()] {
+            let may_complete = self.context.on(side).is_some() && self.context.may_complete(side);
+            if may_complete && self.got < self.request.room.len {
+                let read = self.read(side, 0, Patience::NONE, signals);
+                error = error.or(read.err());
+                looked = true;
+            }
+        }
+        if !looked {
+            // Who asks for what is not there has a right to the kernel's errors.
+            return self
+                .read(Side::Visible, 0, Patience::NONE, signals)
+                .map(drop);
+        }
+        match error {
+            Some(error) if self.got == 0 => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn wait(&mut self) -> Result<(), KernelResult> {
+        let deadline = Deadline::new(self.request, self.system);
+        if let Place::One(side) = self.place() {
+            let patience = self.first_patience(side);
+            let ended = self.wait_at(side, patience, self.request.signals)?;
+            if ended != Ended::LookAround || deadline.is_over(self.system) {
+                return Ok(());
+            }
+        }
+        self.wait_on(&deadline)
+    }
+
+    /// How long the first wait may last, in which no signal is lost.
+    fn first_patience(&self, side: Side) -> Patience {
+        let patience = self.request.patience;
+        let wakes_for_sure = self.sleeps_on(side) && self.context.shadow().is_none();
+        if wakes_for_sure && self.request.min == 1 {
+            patience
+        } else {
+            patience.at_most(LOOK_AROUND)
+        }
+    }
+
+    /// Goes on with a wait that is not over, with as many system calls as it takes.
+    fn wait_on(&mut self, deadline: &Deadline) -> Result<(), KernelResult> {
+        let blocked = SignalsBlocked::new(self.system);
+        let signals = match self.request.signals {
+            Signals::Unchanged => Signals::Blocked(blocked.before()),
+            given => given,
+        };
+        let mut slice = FIRST_SLICE;
+        loop {
+            let left = deadline.left(self.system);
+            let ended = match self.place() {
+                Place::One(side) => {
+                    slice = FIRST_SLICE;
+                    self.wait_at(side, left.at_most(LOOK_AROUND), signals)?
+                }
+                Place::Both(polled) => {
+                    let ended = self.wait_at_both(polled, left.at_most(slice), signals);
+                    let ended = ended.or_else(|error| self.look_once_more(error))?;
+                    slice = LAST_SLICE.min(slice * 2);
+                    ended
+                }
+            };
+            if ended != Ended::LookAround || left == Patience::NONE {
+                return Ok(());
+            }
+        }
+    }
+
+    fn place(&self) -> Place {
+        if self.context.shadow().is_none() {
+            return Place::One(Side::Visible);
+        }
+        let polled = self.context.role().polled_side();
+        let plain = polled.other();
+        let polls = self.context.in_flight(polled).count() > 0;
+        match (polls, self.context.may_complete(plain)) {
+            (true, true) => Place::Both(polled),
+            (true, false) => Place::One(polled),
+            (false, _) => Place::One(plain),
+        }
+    }
+
+    /// Whether a wait on `side` needs somebody to wake it for polled I/O.
+    fn sleeps_on(&self, side: Side) -> bool {
+        let role = self.context.role();
+        role != Role::Undecided && side == role.plain_side()
+    }
+
+    fn wait_at(
+        &mut self,
+        side: Side,
+        patience: Patience,
+        signals: Signals,
+    ) -> Result<Ended, KernelResult> {
+        let sleeps = self.sleeps_on(side);
+        let sleeper = sleeps.then(|| Sleeper::new(self.context));
+        if sleeps && self.place() != Place::One(side) {
+            return Ok(Ended::LookAround);
+        }
+        let wanted = self.wanted_of(side);
+        let start = (wanted > 1).then(|| self.system.now());
+        let read = self.read(side, wanted, patience, signals);
+        drop(sleeper);
+        let read = read?;
+        if self.got >= self.request.min {
+            return Ok(Ended::Enough);
+        }
+        let cut_short = start.is_some_and(|start| {
+            let passed = self.system.now().saturating_sub(start);
+            read > 0 && read < wanted && patience > Patience::Nanos(passed)
+        });
+        Ok(if cut_short {
+            Ended::Interrupted
+        } else {
+            Ended::LookAround
+        })
+    }
+
+    /// Events to wait for at once: no more than come for sure, where there is another side.
+    fn wanted_of(&self, side: Side) -> usize {
+        let wanted = self.request.min - self.got;
+        if self.context.shadow().is_none() {
+            return wanted;
+        }
+        if self.sleeps_on(side) {
+            return 1;
+        }
+        wanted.min(self.context.in_flight(side).count()).max(1)
+    }
+
+    fn wait_at_both(
+        &mut self,
+        polled: Side,
+        patience: Patience,
+        signals: Signals,
+    ) -> Result<Ended, KernelResult> {
+        self.read(polled.other(), 0, Patience::NONE, signals)?;
+        if self.got < self.request.min {
+            self.read(polled, 1, patience, signals)?;
+        }
+        Ok(if self.got >= self.request.min {
+            Ended::Enough
+        } else {
+            Ended::LookAround
+        })
+    }
+
+    /// A signal that ended the wait for one side does not keep events of the other from the program.
+    fn look_once_more(&mut self, ended_by: KernelResult) -> Result<Ended, KernelResult> {
+        if ended_by != error(EINTR) {
+            return Err(ended_by);
+        }
+        self.look()?;
+        match self.got {
+            0 => Err(ended_by),
+            _ => Ok(Ended::Interrupted),
+        }
+    }
+
+    /// Reads events of one side. Returns how many the kernel wrote, our own among them.
+    fn read(
+        &mut self,
+        side: Side,
+        wanted: usize,
+        patience: Patience,
+        signals: Signals,
+    ) -> Result<usize, KernelResult> {
+        let id = self.context.on(side).ok_or(error(EINVAL))?;
+        let room = self.request.room.behind(self.got);
+        // SAFETY: the caller of `getevents` has this room.
+        let result = unsafe { self.system.getevents(id, wanted, room, patience, signals) };
+        let read = usize::try_from(result).map_err(|_| result)?;
+        let theirs = if self.context.shadow().is_some() && self.sleeps_on(side) {
+            // SAFETY: the kernel wrote so many.
+            unsafe { self.take_wake_ups_out(room.events, read) }
+        } else {
+            read
+        };
+        self.context.in_flight(side).remove(theirs);
+        self.got += theirs;
+        Ok(read)
+    }
+
+    /// Moves those of `len` events that are the program's to the start. Returns how many they are.
+    ///
+    /// # Safety
+    ///
+    /// There are so many events.
+    unsafe fn take_wake_ups_out(&self, events: *mut Event, len: usize) -> usize {
+        let mut kept = 0;
+        for index in 0..len {
+            // SAFETY: both are among the events, which, as for the kernel, need not be aligned.
+            unsafe {
+                let event = events.add(index).read_unaligned();
+                if self.system.is_wake(&event) {
+                    wake::note(self.context);
+                } else {
+                    if kept != index {
+                        events.add(kept).write_unaligned(event);
+                    }
+                    kept += 1;
+                }
+            }
+        }
+        kept
+    }
+}
+
+/// When a wait is over.
+#[derive(Debug)]
+enum Deadline {
+    Never,
+    At(u64),
+}
+
+impl Deadline {
+    fn new(request: &Request, system: &impl System) -> Self {
+        match request.patience {
+            Patience::Forever => Deadline::Never,
+            Patience::Nanos(nanos) => Deadline::At(system.now().saturating_add(nanos)),
+        }
+    }
+
+    fn left(&self, system: &impl System) -> Patience {
+        match self {
+            Deadline::Never => Patience::Forever,
+            Deadline::At(end) => Patience::Nanos(end.saturating_sub(system.now())),
+        }
+    }
+
+    fn is_over(&self, system: &impl System) -> bool {
+        self.left(system) == Patience::NONE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering::SeqCst;
+
+    use super::*;
+    use crate::batch::test_iocb;
+    use crate::context::RELEASED;
+    use crate::played::{Played, SHADOW, VISIBLE};
+    use aio_abi::{Iocb, FSYNC, POLL, PREAD};
+
+    const MILLISECOND: u64 = 1_000_000;
+
+    fn iocb(opcode: u16, data: u64) -> Iocb {
+        Iocb {
+            data,
+            ..test_iocb(opcode, 0)
+        }
+    }
+
+    /// What `io_getevents` returned, and the data of the events.
+    fn read(
+        context: &Context,
+        played: &Played,
+        (min, len): (usize, usize),
+        patience: Patience,
+    ) -> Result<Vec<u64>, KernelResult> {
+        let mut events = [Event::default(); 16];
+        let request = Request {
+            min,
+            room: Room {
+                events: events.as_mut_ptr(),
+                len,
+            },
+            patience,
+            signals: Signals::Unchanged,
+        };
+        // SAFETY: there is room for 16 events.
+        let result = unsafe { getevents(context, &request, played) };
+        let count = usize::try_from(result).map_err(|_| result)?;
+        Ok(events[..count].iter().map(|event| event.data).collect())
+    }
+
+    /// A context that polls, with I/O on both sides: a polled read 1 and a POLL 2.
+    fn split() -> (&'static Context, Played) {
+        let (context, played) = Played::with_context();
+        let both = [iocb(PREAD, 1), iocb(POLL, 2)];
+        assert_eq!(played.submit_to(context, &both), 2);
+        (context, played)
+    }
+
+    #[test]
+    fn one_side_takes_one_call() {
+        let (context, played) = Played::with_context();
+        played.submit_to(context, &[iocb(PREAD, 7)]);
+        let patience = Patience::Nanos(MILLISECOND);
+        assert_eq!(read(context, &played, (1, 8), patience), Ok(vec![7]));
+        assert_eq!(*played.waits.borrow(), [(VISIBLE, 1, patience)]);
+        assert_eq!(context.in_flight(Side::Visible).count(), 0);
+    }
+
+    #[test]
+    fn a_plain_wait_for_one_is_not_cut() {
+        let (context, played) = Played::with_context();
+        played.submit_to(context, &[iocb(POLL, 7)]);
+        played.then(|played| played.complete(VISIBLE));
+        let events = read(context, &played, (1, 8), Patience::Forever);
+        assert_eq!(events, Ok(vec![7]));
+        assert_eq!(*played.waits.borrow(), [(VISIBLE, 1, Patience::Forever)]);
+        assert_eq!(context.sleepers.load(SeqCst), 0);
+    }
+
+    #[test]
+    fn a_long_wait_looks_around_and_ends_in_time() {
+        let (context, played) = Played::with_context();
+        played.submit_to(context, &[iocb(PREAD, 7)]);
+        let patience = Patience::Nanos(250 * MILLISECOND);
+        let start = played.now();
+        assert_eq!(read(context, &played, (2, 8), patience), Ok(vec![7]));
+        assert_eq!(played.now() - start, 250 * MILLISECOND);
+        let waits = played.waits.borrow();
+        let waits: Vec<_> = waits
+            .iter()
+            .map(|(_, min, patience)| (*min, *patience))
+            .collect();
+        let nanos = |milliseconds| Patience::Nanos(milliseconds * MILLISECOND);
+        let expected = [
+            (2, nanos(100)),
+            (1, nanos(100)),
+            (1, nanos(50)),
+            (1, nanos(0)),
+        ];
+        assert_eq!(waits, expected);
+    }
+
+    #[test]
+    fn both_sides_count_together() {
+        let (context, played) = split();
+        played.then(|played| played.complete(SHADOW));
+        let events = read(context, &played, (2, 8), Patience::Forever);
+        assert_eq!(events, Ok(vec![1, 2]));
+        assert_eq!(context.in_flight(Side::Visible).count(), 0);
+        assert_eq!(context.in_flight(Side::Shadow).count(), 0);
+    }
+
+    #[test]
+    fn one_of_either_side_will_do() {
+        let (context, played) = split();
+        let events = read(context, &played, (1, 8), Patience::Forever);
+        assert_eq!(events, Ok(vec![1]));
+        played.then(|played| played.complete(SHADOW));
+        let events = read(context, &played, (1, 8), Patience::Forever);
+        assert_eq!(events, Ok(vec![2]));
+    }
+
+    #[test]
+    fn slices_grow_and_the_wait_ends_in_time() {
+        let (context, played) = split();
+        // What completes by polling is found at once, so there must be none: of this, as in a
+        // device that takes its time.
+        read(context, &played, (1, 1), Patience::NONE).unwrap();
+        context.in_flight(Side::Visible).add(1);
+        played.waits.borrow_mut().clear();
+        let start = played.now();
+        let patience = Patience::Nanos(5 * MILLISECOND);
+        assert_eq!(read(context, &played, (1, 8), patience), Ok(vec![]));
+        assert_eq!(played.now() - start, 5 * MILLISECOND);
+        let waits = played.waits.borrow();
+        let polled = waits.iter().filter(|(id, _, _)| *id == VISIBLE);
+        let slices: Vec<_> = polled.map(|(_, _, slice)| *slice).collect();
+        let micros = [100, 200, 400, 800, 1600, 1600, 300, 0];
+        assert_eq!(slices, micros.map(|micros| Patience::Nanos(micros * 1000)));
+    }
+
+    #[test]
+    fn a_look_takes_from_both() {
+        let (context, played) = split();
+        played.complete(SHADOW);
+        let mut events = read(context, &played, (0, 8), Patience::Forever).unwrap();
+        events.sort();
+        assert_eq!(events, [1, 2]);
+    }
+
+    #[test]
+    fn with_room_for_one_no_side_starves() {
+        let (context, played) = Played::with_context();
+        for _ in 0..2 {
+            played.submit_to(context, &[iocb(PREAD, 1), iocb(FSYNC, 2)]);
+        }
+        let look = || read(context, &played, (0, 1), Patience::Forever).unwrap();
+        let mut events = [look(), look()].concat();
+        events.sort();
+        assert_eq!(events, [1, 2]);
+    }
+
+    #[test]
+    fn a_look_at_nothing_asks_the_kernel() {
+        let (context, played) = split();
+        read(context, &played, (1, 1), Patience::NONE).unwrap();
+        played.complete(SHADOW);
+        read(context, &played, (1, 1), Patience::NONE).unwrap();
+        played.waits.borrow_mut().clear();
+        assert_eq!(read(context, &played, (1, 8), Patience::NONE), Ok(vec![]));
+        assert_eq!(*played.waits.borrow(), [(VISIBLE, 0, Patience::NONE)]);
+    }
+
+    #[test]
+    fn the_first_plain_io_is_noticed_while_the_polled_side_is_waited_for() {
+        let (context, played) = Played::with_context();
+        played.submit_to(context, &[iocb(PREAD, 1)]);
+        read(context, &played, (1, 1), Patience::NONE).unwrap();
+        played.then(|played| assert_eq!(played.submit_to(context, &[iocb(FSYNC, 2)]), 1));
+        let events = read(context, &played, (1, 8), Patience::Nanos(u64::MAX));
+        assert_eq!(events, Ok(vec![2]));
+    }
+
+    #[test]
+    fn the_first_polled_io_wakes_who_waits_for_the_plain_side() {
+        for min in [1, 2] {
+            let (context, played) = Played::with_context();
+            played.submit_to(context, &[iocb(POLL, 1)]);
+            played.then(|played| {
+                assert_eq!(
+                    played.submit_to(context, &[iocb(PREAD, 2), iocb(PREAD, 3)]),
+                    2
+                );
+            });
+            let patience = match min {
+                1 => Patience::Forever,
+                _ => Patience::Nanos(u64::MAX),
+            };
+            let events = read(context, &played, (min, 8), patience);
+            assert_eq!(events, Ok(vec![2, 3]));
+            assert!(!context.wake_pending.load(SeqCst));
+        }
+    }
+
+    #[test]
+    fn polled_io_wakes_who_sleeps_with_nothing_in_flight() {
+        let (context, played) = split();
+        played.complete(SHADOW);
+        read(context, &played, (2, 8), Patience::Forever).unwrap();
+        played.then(|played| assert_eq!(played.submit_to(context, &[iocb(PREAD, 3)]), 1));
+        let events = read(context, &played, (1, 1), Patience::Nanos(u64::MAX));
+        assert_eq!(events, Ok(vec![3]));
+        assert_eq!(context.sleepers.load(SeqCst), 0);
+    }
+
+    #[test]
+    fn wake_ups_are_taken_out_of_what_is_read() {
+        let (context, played) = Played::with_context();
+        played.submit_to(context, &[iocb(PREAD, 1)]);
+        played.submit_to(context, &[iocb(FSYNC, 2)]);
+        wake::wake(context, &played);
+        played.submit_to(context, &[iocb(FSYNC, 3)]);
+        let mut events = read(context, &played, (3, 8), Patience::Forever).unwrap();
+        events.sort();
+        assert_eq!(events, [1, 2, 3]);
+    }
+
+    #[test]
+    fn who_leaves_with_more_to_poll_leaves_it_to_a_sleeper() {
+        let (context, played) = split();
+        played.submit_to(context, &[iocb(PREAD, 3)]);
+        let _sleeper = Sleeper::new(context);
+        read(context, &played, (1, 1), Patience::Forever).unwrap();
+        assert!(context.wake_pending.load(SeqCst));
+        assert_eq!(played.events_of(SHADOW), 1);
+    }
+
+    #[test]
+    fn a_signal_ends_a_wait_on_both_sides() {
+        let (context, played) = split();
+        read(context, &played, (1, 1), Patience::Forever).unwrap();
+        context.in_flight(Side::Visible).add(1);
+        played.then(|played| played.signal.set(true));
+        let events = read(context, &played, (2, 8), Patience::Nanos(u64::MAX));
+        assert_eq!(events, Err(error(EINTR)));
+    }
+
+    #[test]
+    fn a_signal_on_one_side_hides_no_event_of_the_other() {
+        for min in [1, 2] {
+            let (context, played) = split();
+            played.signal.set(true);
+            let patience = match min {
+                1 => Patience::NONE,
+                _ => Patience::Forever,
+            };
+            assert_eq!(read(context, &played, (min, 8), patience), Ok(vec![1]));
+        }
+    }
+
+    #[test]
+    fn a_signal_ends_a_wait_with_what_there_is() {
+        let (context, played) = split();
+        played.then(|played| played.signal.set(true));
+        let events = read(context, &played, (2, 8), Patience::Nanos(u64::MAX));
+        assert_eq!(events, Ok(vec![1]));
+    }
+
+    #[test]
+    fn a_signal_in_a_wait_for_several_ends_it_too() {
+        let (context, played) = Played::with_context();
+        played.submit_to(context, &[iocb(PREAD, 1)]);
+        played.then(|played| played.signal.set(true));
+        let events = read(context, &played, (2, 8), Patience::Nanos(u64::MAX));
+        assert_eq!(events, Ok(vec![1]));
+    }
+
+    #[test]
+    fn a_wait_ends_with_its_context() {
+        let (context, played) = split();
+        read(context, &played, (1, 1), Patience::NONE).unwrap();
+        played.then(|played| {
+            context.id_word().store(RELEASED, SeqCst);
+            let shadow = context.end(played).unwrap();
+            played.destroy(shadow);
+            played.destroy(VISIBLE);
+        });
+        let events = read(context, &played, (1, 8), Patience::Forever);
+        assert_eq!(events, Err(error(EINVAL)));
+    }
+}
