@@ -6,32 +6,14 @@
  * and each I/O has one event.
  */
 #include "aio_syscalls.h"
-#include "filesystem.h"
+#include "direct_files.h"
 #include "kselftest_harness.h"
 
 #include <sys/sysmacros.h>
 
-#define BLOCKS		64
-#define SIZE		(BLOCKS * BLOCK)
 #define DEPTH		16
 #define SECTOR		512
 #define WAIT_MS		(10 * MSEC_PER_SEC)
-
-FIXTURE(files)
-{
-	aio_context_t ctx;
-	int fd;		/* of an empty file, for direct I/O */
-	int buffered;	/* the same file for other I/O */
-	char *buf;	/* SIZE bytes */
-	char *back;	/* SIZE bytes to read into */
-	__u64 seed;
-};
-
-FIXTURE_VARIANT(files)
-{
-	const struct filesystem *fs;
-	bool polled;
-};
 
 FIXTURE_VARIANT_ADD(files, ext4_plain) { .fs = &ext4, .polled = false };
 FIXTURE_VARIANT_ADD(files, ext4_polled) { .fs = &ext4, .polled = true };
@@ -39,59 +21,6 @@ FIXTURE_VARIANT_ADD(files, xfs_plain) { .fs = &xfs, .polled = false };
 FIXTURE_VARIANT_ADD(files, xfs_polled) { .fs = &xfs, .polled = true };
 FIXTURE_VARIANT_ADD(files, vfat_plain) { .fs = &vfat, .polled = false };
 FIXTURE_VARIANT_ADD(files, vfat_polled) { .fs = &vfat, .polled = true };
-
-/* Opens the file behind @fd again. */
-static int reopen(int fd, int flags)
-{
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	return open(path, O_CLOEXEC | flags);
-}
-
-FIXTURE_SETUP(files)
-{
-	if (variant->polled && !kernel_polls())
-		SKIP(return, "%s", skip_reason);
-	self->fd = filesystem_open(variant->fs, O_RDWR | O_DIRECT);
-	if (self->fd < 0)
-		SKIP(return, "%s", skip_reason);
-	self->buffered = reopen(self->fd, O_RDWR);
-	ASSERT_LE(0, self->buffered);
-	self->buf = map_memory(SIZE);
-	self->back = map_memory(SIZE);
-	ASSERT_TRUE(self->buf && self->back);
-	self->seed = now_ms();
-	ASSERT_EQ(0, sys_io_setup(BLOCKS, &self->ctx));
-}
-
-FIXTURE_TEARDOWN(files)
-{
-	sys_io_destroy(self->ctx);
-	close(self->buffered);
-	close(self->fd);
-}
-
-#define READ		IOCB_CMD_PREAD
-#define WRITE		IOCB_CMD_PWRITE
-
-static void prep(struct iocb *iocb, bool polled, int opcode, int fd, void *buf,
-		 size_t len, __s64 offset)
-{
-	prep_rw(iocb, opcode, fd, buf, len, offset);
-	if (polled)
-		set_hipri(iocb);
-}
-
-/* Does one I/O and returns its result. */
-static long long transfer(FIXTURE_DATA(files) * self, bool polled, int opcode, void *buf,
-			  size_t len, __s64 offset)
-{
-	struct iocb iocb;
-
-	prep(&iocb, polled, opcode, self->fd, buf, len, offset);
-	return submit_and_wait(self->ctx, &iocb);
-}
 
 /*
  * Does @opcode for every @step-th block from @first on, of the buffer at @buf and at the
