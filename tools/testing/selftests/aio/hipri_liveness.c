@@ -186,6 +186,23 @@ TEST_F(file, a_write_from_a_written_block_into_an_unwritten_one)
 	EXPECT_EQ(0, self->buf[BLOCK + SECTOR]);
 }
 
+/* For ext4 the file ends where the disk knows of it, and what is behind extends it. */
+TEST_F(file, a_write_to_a_file_that_grew_by_the_page_cache)
+{
+	char path[64];
+	struct iocb iocb;
+	int buffered;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", self->fd);
+	buffered = open(path, O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, buffered);
+	ASSERT_EQ(SIZE, pwrite(buffered, self->buf, SIZE, SIZE));
+	prep_pwrite(&iocb, self->fd, self->buf, BLOCK, SIZE);
+	set_hipri(&iocb);
+	expect_in_time(BLOCK, submit_and_wait(self->ctx, &iocb));
+	close(buffered);
+}
+
 /* The file system polls the first part, and writes the rest through the page cache. */
 TEST(a_write_that_falls_back_to_the_page_cache)
 {
