@@ -19,7 +19,7 @@ const OLDEST_VERSION: u32 = 10;
 /// as they are: the worker that zeroes them would still be at it when the power goes.
 const PARAMETERS: &str = "console=ttyS0 root=/dev/vda rootfstype=ext4 \
     rootflags=noinit_itable rw init=/init panic=-1 oops=panic sysctl.kernel.hung_task_timeout_secs=60 \
-    nvme.poll_queues=1 null_blk.nr_devices=1 null_blk.poll_queues=1";
+    nvme.poll_queues=1 null_blk.nr_devices=1 null_blk.poll_queues=2";
 
 /// Where the first serial port goes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
