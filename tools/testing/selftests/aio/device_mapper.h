@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Devices of the device mapper: linear pieces of others, one behind the other.
+ * Devices of the device mapper: pieces of others, one behind the other.
  */
 #ifndef SELFTESTS_AIO_DEVICE_MAPPER_H
 #define SELFTESTS_AIO_DEVICE_MAPPER_H
@@ -14,7 +14,7 @@
 
 /* A piece of another device; offset and length in bytes. */
 struct dm_piece {
-	const char *device;
+	const char *device;	/* NULL where all I/O fails */
 	__u64 offset;
 	__u64 len;
 };
@@ -69,9 +69,11 @@ static inline void dm_table(struct dm_request *request, const struct dm_piece *p
 
 		target->sector_start = start;
 		target->length = pieces[i].len / DM_SECTOR;
-		memcpy(target->target_type, "linear", sizeof("linear"));
-		snprintf(parameters, room, "%s %llu", pieces[i].device,
-			 (unsigned long long)pieces[i].offset / DM_SECTOR);
+		snprintf(target->target_type, sizeof(target->target_type),
+			 pieces[i].device ? "linear" : "error");
+		if (pieces[i].device)
+			snprintf(parameters, room, "%s %llu", pieces[i].device,
+				 (unsigned long long)pieces[i].offset / DM_SECTOR);
 		target->next = (sizeof(*target) + strlen(parameters) + 8) / 8 * 8;
 		start += target->length;
 		at += target->next;

@@ -273,9 +273,9 @@ TEST_F(stacked, around_the_end_of_the_first_piece)
 	EXPECT_TRUE(has_pattern(self->back, SIZE / 2, self->seed, SIZE / 2));
 }
 
-/* I/O to a device that is suspended completes when it is resumed. */
+/* A mapped device on one disk, and what is special about it */
 
-FIXTURE(suspended)
+FIXTURE(mapped)
 {
 	aio_context_t ctx;
 	int disk;
@@ -283,33 +283,38 @@ FIXTURE(suspended)
 	char *buf;
 };
 
-FIXTURE_VARIANT(suspended)
+FIXTURE_VARIANT(mapped)
 {
 	bool polled;
 };
 
-FIXTURE_VARIANT_ADD(suspended, plain) { .polled = false };
-FIXTURE_VARIANT_ADD(suspended, polled) { .polled = true };
+FIXTURE_VARIANT_ADD(mapped, plain) { .polled = false };
+FIXTURE_VARIANT_ADD(mapped, polled) { .polled = true };
 
-FIXTURE_SETUP(suspended)
+FIXTURE_SETUP(mapped)
 {
 	static const struct nullb_setting settings[] = { { "size", 64 }, { NULL, 0 } };
+	/* Devices with a piece of the second kind do not know of NOWAIT. */
+	static const struct dm_piece pieces[] = {
+		{ "/dev/" FIRST, OFFSET, PIECE },
+		{ NULL, 0, PIECE },
+	};
 	char path[64];
 
 	if (variant->polled && !kernel_polls())
 		SKIP(return, "%s", skip_reason);
 	dm_remove(MAPPED);
 	self->disk = nullb_make(FIRST, settings);
-	if (self->disk < 0 || make_above(LINEAR, self->disk, path, sizeof(path)))
+	if (self->disk < 0 || dm_make(MAPPED, pieces, 2, path, sizeof(path)))
 		SKIP(return, "%s", skip_reason);
 	self->fd = open_above(path);
 	ASSERT_LE(0, self->fd);
-	self->buf = map_memory(BLOCK);
+	self->buf = map_memory(2 * BLOCK);
 	ASSERT_TRUE(!!self->buf);
 	ASSERT_EQ(0, sys_io_setup(1, &self->ctx));
 }
 
-FIXTURE_TEARDOWN(suspended)
+FIXTURE_TEARDOWN(mapped)
 {
 	dm_resume(MAPPED);
 	sys_io_destroy(self->ctx);
@@ -319,7 +324,33 @@ FIXTURE_TEARDOWN(suspended)
 	nullb_remove(FIRST);
 }
 
-TEST_F(suspended, io_waits)
+TEST_F(mapped, knows_no_impatience)
+{
+	struct iocb iocb;
+
+	prep(&iocb, variant->polled, IOCB_CMD_PREAD, self->fd, self->buf, BLOCK, 0);
+	iocb.aio_rw_flags = RWF_NOWAIT;
+	EXPECT_EQ(-EOPNOTSUPP, submit_one(self->ctx, &iocb));
+	iocb.aio_rw_flags = 0;
+	EXPECT_EQ(BLOCK, submit_and_wait(self->ctx, &iocb));
+}
+
+TEST_F(mapped, fails_in_part)
+{
+	struct iocb iocb;
+
+	prep(&iocb, variant->polled, IOCB_CMD_PREAD, self->fd, self->buf, BLOCK, PIECE);
+	EXPECT_EQ(-EIO, submit_and_wait(self->ctx, &iocb));
+	iocb.aio_lio_opcode = IOCB_CMD_PWRITE;
+	EXPECT_EQ(-EIO, submit_and_wait(self->ctx, &iocb));
+	iocb.aio_nbytes = 2 * BLOCK;
+	iocb.aio_offset = PIECE - BLOCK;
+	EXPECT_EQ(-EIO, submit_and_wait(self->ctx, &iocb));
+	iocb.aio_nbytes = BLOCK;
+	EXPECT_EQ(BLOCK, submit_and_wait(self->ctx, &iocb));
+}
+
+TEST_F(mapped, has_io_wait_while_it_is_suspended)
 {
 	struct io_event event;
 	struct iocb iocb;
