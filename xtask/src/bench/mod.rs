@@ -205,7 +205,12 @@ impl Bench<'_> {
         fs::write(&path, json).with_context(|| format!("cannot write {}", path.display()))?;
         println!("{}", path.display());
         for plot in plot::draw(&self.figures, &folder)? {
-            println!("{}", folder.join(plot).display());
+            let (drawn, shown) = (folder.join(plot), self.ws.root.join("figures"));
+            println!(
+                "to show a plot in the README: cp {} {}",
+                drawn.display(),
+                shown.display()
+            );
         }
         self.write_budget()
     }

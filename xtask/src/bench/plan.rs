@@ -23,7 +23,7 @@ pub const SHARED_LOAD: Load = Load::new(16, 16);
 pub const DEVICE_LOADS: [Load; 2] = [Load::new(1, 1), Load::new(16, 16)];
 
 /// Depths of the plot over depth, in batches of [`CURVE_BATCH`] at most.
-const CURVE_DEPTHS: [u32; 9] = [1, 4, 16, 32, 64, 256, 512, 1024, 4096];
+const CURVE_DEPTHS: [u32; 10] = [1, 4, 16, 32, 64, 128, 256, 512, 1024, 4096];
 const CURVE_BATCH: u32 = 32;
 
 /// How many contexts one thread uses in turns.

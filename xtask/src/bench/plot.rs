@@ -68,7 +68,7 @@ fn draw_depth(figures: &Figures, path: &Path) -> Drawn {
     area.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&area)
         .caption(
-            "Instructions per I/O, null_blk, 4 KiB random reads",
+            "Instructions per I/O, null_blk of 64 tags, 4 KiB random reads",
             (FONT, 18),
         )
         .margin(12)
@@ -80,6 +80,7 @@ fn draw_depth(figures: &Figures, path: &Path) -> Drawn {
         .x_desc("I/Os in flight, in batches of 32 at most")
         .y_desc("instructions")
         .x_label_formatter(&|depth| format!("{depth:.0}"))
+        .y_label_formatter(&|instructions| format!("{instructions:.0}"))
         .light_line_style(WHITE)
         .draw()?;
     for curve in &curves {
