@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Single integers in user space memory.
+//! Integers in user space memory, one or a few.
 //!
 //! These are `get_user()` and `put_user()`, which access one naturally aligned integer with one
-//! instruction. They may sleep, to have the page of user space brought in.
+//! instruction, and `unsafe_get_user()` and `unsafe_put_user()` for small arrays, which cost less
+//! than a copy of as many bytes. They may sleep, to have the page of user space brought in.
 //!
 //! C header: [`include/linux/uaccess.h`](srctree/include/linux/uaccess.h)
 
@@ -85,6 +86,47 @@ pub fn put_user_u64(value: u64, ptr: UserPtr) -> Result {
     }
 }
 
+/// Reads an array of `u64` from user space.
+///
+/// It fails with [`EFAULT`] if not all of it is readable by this process.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::uaccess::{
+///     get_user_u64s,
+///     UserPtr, //
+/// };
+///
+/// assert_eq!(get_user_u64s::<8>(UserPtr::from_addr(usize::MAX)), Err(EFAULT));
+/// ```
+#[inline]
+pub fn get_user_u64s<const N: usize>(ptr: UserPtr) -> Result<[u64; N]> {
+    let mut values = [0; N];
+    // SAFETY: `values` is ours and has room for `N`; any user space address may be read from.
+    let read =
+        unsafe { bindings::get_user_u64s(values.as_mut_ptr(), ptr.as_const_ptr().cast(), N) };
+    if read {
+        Ok(values)
+    } else {
+        Err(EFAULT)
+    }
+}
+
+/// Writes an array of `u64` to user space.
+///
+/// It fails with [`EFAULT`] if not all of it is writable by this process; some of it may have been
+/// written then.
+#[inline]
+pub fn put_user_u64s<const N: usize>(values: &[u64; N], ptr: UserPtr) -> Result {
+    // SAFETY: There are `N` values; any user space address may be written to.
+    if unsafe { bindings::put_user_u64s(values.as_ptr(), ptr.as_mut_ptr().cast(), N) } {
+        Ok(())
+    } else {
+        Err(EFAULT)
+    }
+}
+
 #[cfg(CONFIG_RUST_UACCESS_KUNIT_TEST)]
 #[kunit_tests(rust_uaccess_scalar)]
 mod tests {
@@ -124,6 +166,29 @@ mod tests {
         assert_eq!(get_user_u32(page.wrapping_byte_add(8))?, 0xffff_fffe);
         assert_eq!(get_user_u32(page.wrapping_byte_add(12))?, 0);
         assert_eq!(get_user_u64(page)?, 0x0123_4567_89ab_cdef);
+        Ok(())
+    }
+
+    #[test]
+    fn arrays_are_read_as_they_were_written() -> Result {
+        let page = map_page(bindings::PROT_READ | bindings::PROT_WRITE)?;
+
+        put_user_u64s(&[1, 2, u64::MAX], page)?;
+        assert_eq!(get_user_u64s(page)?, [1, 2, u64::MAX, 0]);
+        assert_eq!(get_user_u64(page.wrapping_byte_add(8))?, 2);
+        Ok(())
+    }
+
+    #[test]
+    fn an_array_that_ends_outside_faults() -> Result {
+        let page = map_page(bindings::PROT_READ | bindings::PROT_WRITE)?;
+        assert_eq!(
+            get_user_u64s(page.wrapping_byte_add(PAGE_SIZE - 8)),
+            Ok([0])
+        );
+        let last = UserPtr::from_addr(usize::MAX - 7);
+        assert_eq!(get_user_u64s::<2>(last), Err(EFAULT));
+        assert_eq!(put_user_u64s(&[1, 2], last), Err(EFAULT));
         Ok(())
     }
 
