@@ -449,6 +449,15 @@ impl<T, const ID: u64> HeldRef<T, ID> {
         // SAFETY: By the type invariants, `self` owns a reference.
         unsafe { to_arc(self.0) }
     }
+
+    /// Returns the object for as long as the RCU read-side critical section continues, even if this
+    /// reference is dropped meanwhile.
+    #[inline]
+    pub fn deref_rcu<'a>(&self, _guard: &'a rcu::Guard) -> &'a T {
+        // SAFETY: By the type invariants, `self` owns a reference. Once it is dropped, an RCU grace
+        // period, which `_guard` holds up, comes before the drop of the owner.
+        unsafe { owner(self.0) }
+    }
 }
 
 impl<T, const ID: u64> Deref for HeldRef<T, ID> {
@@ -474,6 +483,94 @@ impl<T, const ID: u64> Drop for HeldRef<T, ID> {
     fn drop(&mut self) {
         // SAFETY: By the type invariants, the count is alive and one reference is ours.
         unsafe { bindings::percpu_ref_put(self.0.as_ref().count.get()) };
+    }
+}
+
+/// Any number of references taken from one [`PercpuRef`], which cost as much as one.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::sync::percpu_ref::{
+///     HasPercpuRef,
+///     HeldRef,
+///     HeldRefs, //
+/// };
+///
+/// /// Hands a reference to each of `jobs`, by one change of the count.
+/// fn hand_out<T: HasPercpuRef>(object: &HeldRef<T>, jobs: &mut [Option<HeldRef<T>>]) {
+///     let mut refs = HeldRefs::new(object, jobs.len());
+///     for job in jobs {
+///         *job = refs.take();
+///     }
+/// }
+/// ```
+///
+/// # Invariants
+///
+/// Where `nr` is not zero, the count is alive and armed, and `nr` of its references belong to this
+/// object.
+pub struct HeldRefs<T, const ID: u64 = 0> {
+    count: NonNull<PercpuRef<T, ID>>,
+    nr: usize,
+}
+
+impl<T, const ID: u64> HeldRefs<T, ID> {
+    /// Takes `nr` references more of what `held` is a reference to.
+    #[inline]
+    pub fn new(held: &HeldRef<T, ID>, nr: usize) -> Self {
+        // SAFETY: By the type invariants of `HeldRef`, the count is alive.
+        unsafe { bindings::percpu_ref_get_many(held.0.as_ref().count.get(), nr) };
+        // INVARIANT: The references were just taken, from a count that is armed.
+        Self { count: held.0, nr }
+    }
+
+    /// Whether there are none.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.nr == 0
+    }
+
+    /// Takes one out, if there is one left.
+    #[inline]
+    pub fn take(&mut self) -> Option<HeldRef<T, ID>> {
+        self.nr = self.nr.checked_sub(1)?;
+        // INVARIANT: One of our references now belongs to the `HeldRef`.
+        Some(HeldRef(self.count))
+    }
+
+    /// Puts one in, to be dropped with the others. One of another object is dropped at once.
+    #[inline]
+    pub fn put(&mut self, held: HeldRef<T, ID>) {
+        if self.nr == 0 {
+            self.count = held.0;
+        }
+        if self.count == held.0 {
+            // INVARIANT: The reference of `held` is ours now. There are fewer than addresses.
+            self.nr = self.nr.wrapping_add(1);
+            core::mem::forget(held);
+        }
+    }
+}
+
+impl<T, const ID: u64> Default for HeldRefs<T, ID> {
+    #[inline]
+    fn default() -> Self {
+        // INVARIANT: `nr` is zero.
+        Self {
+            count: NonNull::dangling(),
+            nr: 0,
+        }
+    }
+}
+
+impl<T, const ID: u64> Drop for HeldRefs<T, ID> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.nr > 0 {
+            // SAFETY: By the type invariants, the count is alive and `nr` references are ours.
+            unsafe { bindings::percpu_ref_put_many(self.count.as_ref().count.get(), self.nr) };
+        }
     }
 }
 
@@ -605,6 +702,53 @@ mod tests {
         drop(clone);
         fate.dropped.wait_for_completion();
         assert_eq!(fate.releases.load(Relaxed), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn many_count_as_many() -> Result {
+        let fate = Fate::new()?;
+        let initial = PercpuRef::arm(Counted::new(&fate, None)?)?;
+        let held = initial.get();
+        drop(initial);
+
+        let mut refs = HeldRefs::new(&held, 2);
+        let first = refs.take();
+        let second = refs.take();
+        assert!(refs.take().is_none());
+        drop((refs, held, first));
+        synchronize_rcu();
+        assert_eq!(fate.releases.load(Relaxed), 0);
+
+        let mut refs = HeldRefs::default();
+        if let Some(second) = second {
+            refs.put(second.clone());
+            refs.put(second);
+        }
+        assert_eq!(fate.releases.load(Relaxed), 0);
+        drop(refs);
+        fate.dropped.wait_for_completion();
+        assert_eq!(fate.releases.load(Relaxed), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn many_are_of_one_object() -> Result {
+        let fates = [Fate::new()?, Fate::new()?];
+        let first = PercpuRef::arm(Counted::new(&fates[0], None)?)?;
+        let second = PercpuRef::arm(Counted::new(&fates[1], None)?)?;
+
+        let mut refs = HeldRefs::default();
+        refs.put(first.get());
+        refs.put(second.get());
+        drop(first);
+        drop(second);
+        // That of the other object was dropped at once.
+        fates[1].dropped.wait_for_completion();
+        synchronize_rcu();
+        assert_eq!(fates[0].releases.load(Relaxed), 0);
+        drop(refs);
+        fates[0].dropped.wait_for_completion();
         Ok(())
     }
 
