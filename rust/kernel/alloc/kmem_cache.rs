@@ -40,6 +40,13 @@ use core::{
 };
 use pin_init::InPlaceWrite;
 
+mod spares;
+
+pub use spares::{
+    SpareCell,
+    Spares, //
+};
+
 /// Properties of a [`KmemCache`].
 ///
 /// They can be combined with `|`.
@@ -332,6 +339,17 @@ impl<T: Cached> CacheBox<T> {
     pub unsafe fn from_raw(ptr: NonNull<T>) -> Self {
         // INVARIANT: Those of the box passed to `into_raw()`.
         Self(ptr)
+    }
+
+    /// Drops the object and keeps its memory.
+    #[inline]
+    pub fn drop_object(self) -> UninitCacheBox<T> {
+        let ptr = self.into_raw();
+        // SAFETY: By the type invariants, the object is initialised and was ours; it is not used
+        // again.
+        unsafe { ptr.drop_in_place() };
+        // INVARIANT: The memory was ours and holds no object any more.
+        UninitCacheBox(ptr)
     }
 
     /// Pins the object.
