@@ -13,13 +13,13 @@ use kernel::{
     },
     prelude::*,
     uaccess::{
-        UserPtr,
-        UserSlice, //
+        get_user_u64s,
+        UserPtr, //
     }, //
 };
 
-/// `sizeof(struct iocb)`.
-const IOCB_BYTES: usize = 64;
+/// `sizeof(struct iocb)`, in words.
+const IOCB_WORDS: usize = 8;
 /// `sizeof(struct io_event)`.
 pub(crate) const EVENT_BYTES: usize = 32;
 /// What the kernel writes to each `aio_key`, and io_cancel(2) wants to find there.
@@ -80,10 +80,7 @@ impl Iocb {
     /// Copies an iocb in. Fails with [`EFAULT`], and as [`Iocb::decode`] does.
     #[inline]
     pub(crate) fn read(from: UserPtr) -> Result<Self> {
-        let bytes = UserSlice::new(from, IOCB_BYTES)
-            .reader()
-            .read::<[u8; IOCB_BYTES]>()?;
-        Self::decode(&bytes)
+        Self::decode(&get_user_u64s(from)?)
     }
 
     /// Where `aio_key` of the iocb at `iocb` is: the lower half of the second word in both byte
@@ -100,29 +97,28 @@ impl Iocb {
     /// Fails with [`EINVAL`] where the reserved field is used, or an address or a length does not
     /// fit the kernel's.
     #[inline]
-    fn decode(bytes: &[u8; IOCB_BYTES]) -> Result<Self> {
-        // CAST: The lower half is the key, which user space does not set; the upper one the flags.
-        let rw_flags = (word(bytes, 8) >> 32) as u32;
-        let iocb = Self {
-            data: word(bytes, 0),
-            rw_flags,
-            opcode: u16::from_ne_bytes([bytes[16], bytes[17]]),
-            reqprio: u16::from_ne_bytes([bytes[18], bytes[19]]),
-            fd: half(bytes, 20),
-            buf: word(bytes, 24),
-            nbytes: word(bytes, 32),
+    fn decode(words: &[u64; IOCB_WORDS]) -> Result<Self> {
+        let [data, key_and_rw_flags, operation, buf, nbytes, offset, reserved, flags_and_resfd] =
+            *words;
+        let [o0, o1, p0, p1, d0, d1, d2, d3] = operation.to_ne_bytes();
+        let [f0, f1, f2, f3, e0, e1, e2, e3] = flags_and_resfd.to_ne_bytes();
+        if reserved != 0 || usize::try_from(buf).is_err() || isize::try_from(nbytes).is_err() {
+            return Err(EINVAL);
+        }
+        Ok(Self {
+            data,
+            // CAST: In both byte orders the lower half is the key, which user space does not set.
+            rw_flags: (key_and_rw_flags >> 32) as u32,
+            opcode: u16::from_ne_bytes([o0, o1]),
+            reqprio: u16::from_ne_bytes([p0, p1]),
+            fd: u32::from_ne_bytes([d0, d1, d2, d3]),
+            buf,
+            nbytes,
             // CAST: The same bits, signed.
-            offset: word(bytes, 40) as i64,
-            flags: half(bytes, 56),
-            resfd: half(bytes, 60),
-        };
-        if word(bytes, 48) != 0 {
-            return Err(EINVAL);
-        }
-        if usize::try_from(iocb.buf).is_err() || isize::try_from(iocb.nbytes).is_err() {
-            return Err(EINVAL);
-        }
-        Ok(iocb)
+            offset: offset as i64,
+            flags: u32::from_ne_bytes([f0, f1, f2, f3]),
+            resfd: u32::from_ne_bytes([e0, e1, e2, e3]),
+        })
     }
 
     /// The operation. Fails with [`EINVAL`] for one that does not exist.
@@ -143,6 +139,18 @@ impl Iocb {
             8 => Opcode::Transfer(Direction::Write, vector),
             _ => return Err(EINVAL),
         })
+    }
+
+    /// `IOCB_CMD_*`, as user space gave it.
+    #[inline]
+    pub(crate) fn raw_opcode(&self) -> u16 {
+        self.opcode
+    }
+
+    /// `IOCB_FLAG_*`, as user space gave them.
+    #[inline]
+    pub(crate) fn flags(&self) -> u32 {
+        self.flags
     }
 
     /// Whether completions are to be found by polling.
@@ -178,24 +186,21 @@ impl Iocb {
     }
 }
 
-#[inline]
-fn word(bytes: &[u8; IOCB_BYTES], at: usize) -> u64 {
-    let mut word = [0; 8];
-    word.copy_from_slice(&bytes[at..at + 8]);
-    u64::from_ne_bytes(word)
-}
-
-#[inline]
-fn half(bytes: &[u8; IOCB_BYTES], at: usize) -> u32 {
-    let mut half = [0; 4];
-    half.copy_from_slice(&bytes[at..at + 4]);
-    u32::from_ne_bytes(half)
-}
-
 #[cfg(CONFIG_AIO_RUST_KUNIT_TEST)]
 #[kunit_tests(aio_abi)]
 mod tests {
     use super::*;
+
+    /// `sizeof(struct iocb)`.
+    const IOCB_BYTES: usize = IOCB_WORDS * 8;
+
+    fn decode(bytes: &[u8; IOCB_BYTES]) -> Result<Iocb> {
+        let mut words = [0; IOCB_WORDS];
+        for (word, bytes) in words.iter_mut().zip(bytes.chunks_exact(8)) {
+            *word = u64::from_ne_bytes(bytes.try_into().unwrap());
+        }
+        Iocb::decode(&words)
+    }
 
     fn iocb(set: &[(usize, u8)]) -> [u8; IOCB_BYTES] {
         let mut bytes = [0; IOCB_BYTES];
@@ -218,7 +223,7 @@ mod tests {
         bytes[56..60].copy_from_slice(&7_u32.to_ne_bytes());
         bytes[60..64].copy_from_slice(&9_u32.to_ne_bytes());
 
-        let iocb = Iocb::decode(&bytes).unwrap();
+        let iocb = decode(&bytes).unwrap();
         assert_eq!(iocb.data, 0x1122_3344_5566_7788);
         assert_eq!(iocb.fd, 7);
         assert_eq!(iocb.buf, 0x7f00_0000_1000);
@@ -239,7 +244,7 @@ mod tests {
 
     #[test]
     fn flags_off_mean_fields_unused() {
-        let iocb = Iocb::decode(&iocb(&[(18, 1), (60, 9)])).unwrap();
+        let iocb = decode(&iocb(&[(18, 1), (60, 9)])).unwrap();
         assert_eq!(iocb.resfd(), None);
         assert_eq!(iocb.ioprio(), None);
         assert!(!iocb.is_hipri());
@@ -248,7 +253,7 @@ mod tests {
     #[test]
     fn reserved_field_must_be_zero() {
         for at in 48..56 {
-            assert_eq!(Iocb::decode(&iocb(&[(at, 1)])).err(), Some(EINVAL));
+            assert_eq!(decode(&iocb(&[(at, 1)])).err(), Some(EINVAL));
         }
     }
 
@@ -256,9 +261,9 @@ mod tests {
     fn length_must_not_be_negative() {
         let mut bytes = [0; IOCB_BYTES];
         bytes[32..40].copy_from_slice(&(isize::MAX as u64).to_ne_bytes());
-        assert!(Iocb::decode(&bytes).is_ok());
+        assert!(decode(&bytes).is_ok());
         bytes[32..40].copy_from_slice(&(isize::MAX as u64 + 1).to_ne_bytes());
-        assert_eq!(Iocb::decode(&bytes).err(), Some(EINVAL));
+        assert_eq!(decode(&bytes).err(), Some(EINVAL));
     }
 
     #[test]
@@ -266,7 +271,7 @@ mod tests {
         for opcode in [4_u16, 6, 9, 10, 255, 65535] {
             let mut bytes = [0; IOCB_BYTES];
             bytes[16..18].copy_from_slice(&opcode.to_ne_bytes());
-            let iocb = Iocb::decode(&bytes).unwrap();
+            let iocb = decode(&bytes).unwrap();
             assert_eq!(iocb.opcode(false).err(), Some(EINVAL));
         }
     }

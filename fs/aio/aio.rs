@@ -19,14 +19,15 @@
 //!   reap           io_getevents copies out;  polled: drives the device
 //! ```
 //!
-//! A [`context`] owns all of these; [`teardown`] ends it, [`quota`] limits how many there are. What
-//! is unsafe is in `kernel`: this crate is policy.
+//! A [`context`] owns all of these; [`teardown`] ends it, [`quota`] limits how many there are, and
+//! [`liveness`] polls where nobody else does. What is unsafe is in `kernel`: this crate is policy.
 //!
 //! C counterpart: [`fs/aio.c`](srctree/fs/aio.c), which this replaces where `CONFIG_AIO_RUST` is
 //! set. Each module says where it differs.
 
 mod abi;
 mod context;
+mod liveness;
 mod mode;
 mod op;
 mod polled;
@@ -35,8 +36,10 @@ mod reap;
 mod request;
 mod ring;
 mod slots;
+mod submission;
 mod submit;
 mod teardown;
+mod trace;
 
 use core::ops::ControlFlow;
 
@@ -196,7 +199,9 @@ pub unsafe extern "C" fn aio_getevents(
             return Err(EINVAL);
         }
         let patience = Patience::from_ktime(timeout);
-        reap::getevents(&user, min, max, UserPtr::from_addr(events), patience)
+        let read = reap::getevents(&user, min, max, UserPtr::from_addr(events), patience);
+        trace::reap(user.user_id(), min, max, to_ret(&read));
+        read
     })
 }
 
@@ -207,11 +212,17 @@ fn syscall(call: impl FnOnce(&Mm) -> Result<usize>) -> c_long {
         Some(mm) => call(mm),
         None => Err(EINVAL),
     };
+    // CAST: A number of iocbs or events that came as a `long`, or an error number.
+    to_ret(&result) as c_long
+}
+
+/// What a system call returns: a count, or a negative error number.
+#[inline]
+fn to_ret(result: &Result<usize>) -> i64 {
     match result {
-        // CAST: A number of iocbs or events that came as a `long`.
-        Ok(count) => count as c_long,
-        // CAST: From an `int` to a `long`.
-        Err(error) => error.to_errno() as c_long,
+        // CAST: A number of iocbs or events, far from the sign.
+        Ok(count) => *count as i64,
+        Err(error) => error.to_errno().into(),
     }
 }
 

@@ -26,16 +26,14 @@
 //! one, and the waiter a reference to each context.
 
 use super::{
+    liveness::Liveness,
     mode::{
         Delivery,
         Mode, //
     },
     op::poll::ActivePolls,
     quota,
-    request::{
-        ContextRef,
-        Request, //
-    },
+    request::Request,
     ring::Ring,
     slots::Slots, //
 };
@@ -62,6 +60,7 @@ use kernel::{
         percpu_ref::{
             HasPercpuRef,
             HeldRef,
+            HeldRefs,
             InitialRef,
             PercpuRef, //
         },
@@ -73,6 +72,11 @@ use kernel::{
         Arc,
         Completion,
         SpinLockIrq, //
+    },
+    workqueue::{
+        impl_has_delayed_work,
+        new_delayed_work,
+        DelayedWork, //
     }, //
 };
 
@@ -119,12 +123,19 @@ pub(crate) struct Context {
     /// Polled reads and writes.
     #[pin]
     pub(crate) queue: PollQueue<Request>,
+    pub(crate) liveness: Liveness,
+    #[pin]
+    look: DelayedWork<Context>,
     /// No request is left, and none can come.
     #[pin]
     pub(crate) drained: Completion,
     /// The next of those that end together; see [`super::teardown`].
     #[pin]
     pub(crate) next_dying: SpinLockIrq<Option<Arc<Context>>>,
+}
+
+impl_has_delayed_work! {
+    impl HasDelayedWork<Self> for Context { self.look }
 }
 
 kernel::impl_ioctx_table_entry! {
@@ -202,6 +213,8 @@ impl Context {
                 cancellable <- CancelList::new(),
                 polls <- new_spinlock_irq!(ActivePolls::new(), "aio::polls"),
                 queue <- PollQueue::new(),
+                liveness: Liveness::new(),
+                look <- new_delayed_work!("aio::look"),
                 drained <- Completion::new(),
                 next_dying <- new_spinlock_irq!(None, "aio::next_dying"),
             }),
@@ -263,10 +276,16 @@ impl Context {
         self.dead.load(ordering::Relaxed)
     }
 
-    /// A request's reference. There is one to be had for as long as there are users.
+    /// References for `nr` requests. There are some to be had for as long as there are users.
     #[inline]
-    pub(crate) fn request_ref(user: &User) -> Option<ContextRef> {
-        PercpuRef::<Self, REQS>::try_get_live(user, &rcu::read_lock())
+    pub(crate) fn request_refs(user: &User, nr: usize) -> Option<HeldRefs<Self, REQS>> {
+        let first = PercpuRef::<Self, REQS>::try_get_live(user, &rcu::read_lock())?;
+        let mut refs = match nr.checked_sub(1) {
+            None | Some(0) => HeldRefs::default(),
+            Some(others) => HeldRefs::new(&first, others),
+        };
+        refs.put(first);
+        Some(refs)
     }
 
     /// Takes the context out of the table and lets it end. Fails with [`EINVAL`] where somebody

@@ -11,37 +11,51 @@
 //! returns early for lack of a timeout and walks all requests in flight; this one does neither.
 
 use super::{
-    abi::EventWords,
-    context::Context,
+    context::{
+        Context,
+        REQS, //
+    },
     reap::{
         Deadline,
         Events, //
     },
-    request::Request, //
+    request::Request,
+    trace, //
 };
+use core::mem;
 use kernel::{
+    alloc::kmem_cache::Spares,
     error::code::*,
     fs::{
-        async_kiocb::CompletedKiocb,
+        async_kiocb::{
+            AsyncKiocb,
+            CompletedKiocb, //
+        },
         iopoll::{
+            CompletedList,
             Pass,
             Reaper, //
         }, //
     },
     prelude::*,
     processor::cpu_relax,
-    sync::wait::{
-        Look,
-        Patience,
-        Woken, //
+    sync::{
+        percpu_ref::HeldRefs,
+        wait::{
+            Look,
+            Patience,
+            Woken, //
+        }, //
     },
     task::cond_resched,
-    transmute::AsBytes,
-    uaccess::UserSlice, //
+    uaccess::put_user_u64s, //
 };
 
-/// Events copied out at once.
+/// With as many completions there is no reason to ask for more first.
 const BATCH: usize = 32;
+
+/// Memory of so many kiocbs is kept for the next ones of a context.
+const MAX_SPARES: u32 = 128;
 
 /// Why polling paused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,22 +81,18 @@ pub(crate) fn read(context: &Context, events: &mut Events, patience: Patience) -
                 Err(error) => return events.unless_any(error),
             }
         };
+        context.liveness.note_polled();
         let pause = poll(context, &mut reaper, events, &deadline);
-        let batch = Batch::take(&mut reaper, events.room());
+        let completed = reaper.take(events.room());
         drop(reaper);
         // It is somebody else's turn, and there may be more than we have taken.
         context.wait.wake(1);
 
-        let full = batch.len == BATCH;
-        if let Err(error) = batch.deliver(context, events) {
+        if let Err(error) = deliver(context, completed, events) {
             return events.unless_any(Some(error));
         }
         if context.is_dead() {
             return events.unless_any(Some(EINVAL));
-        }
-        if full && events.room() > 0 {
-            // More than a batch had completed.
-            continue;
         }
         let satisfied = events.room() == 0 || events.is_enough();
         if satisfied || pause == Pause::Over || is_over(context, &deadline) {
@@ -108,6 +118,20 @@ fn poll(
     events: &Events,
     deadline: &Option<Deadline>,
 ) -> Pause {
+    let mut passes = 0;
+    let pause = poll_counting(context, reaper, events, deadline, &mut passes);
+    trace::poll(context.user_id(), passes, reaper.ready());
+    pause
+}
+
+#[inline]
+fn poll_counting(
+    context: &Context,
+    reaper: &mut Reaper<'_, Request>,
+    events: &Events,
+    deadline: &Option<Deadline>,
+    passes: &mut u64,
+) -> Pause {
     let wanted = events.wanted().clamp(1, BATCH);
     let asks_once = events.is_enough() || deadline.is_none();
     reaper.collect();
@@ -117,6 +141,7 @@ fn poll(
             return Pause::Found;
         }
         let pass = reaper.poll();
+        *passes = passes.wrapping_add(1);
         reaper.collect();
         if asks_once {
             return Pause::Over;
@@ -155,7 +180,7 @@ fn wait_for_turn(
     events: &Events,
     deadline: &Option<Deadline>,
 ) -> Result<(), Option<Error>> {
-    if events.is_enough() && events.got > 0 {
+    if events.is_enough() {
         return Err(None);
     }
     sleep_until(context, deadline, || context.queue.try_reap().is_some())
@@ -192,60 +217,80 @@ fn sleep_until(
     }
 }
 
-/// Completed requests on their way to user space.
-struct Batch {
-    kiocbs: [Option<CompletedKiocb<Request>>; BATCH],
-    len: usize,
-}
-
-impl Batch {
-    /// Takes up to `max` requests.
-    #[inline]
-    fn take(reaper: &mut Reaper<'_, Request>, max: usize) -> Self {
-        let mut batch = Self {
-            kiocbs: [const { None }; BATCH],
-            len: 0,
-        };
-        for place in batch.kiocbs.iter_mut().take(max) {
-            *place = reaper.take();
-            if place.is_none() {
-                break;
-            }
-            batch.len += 1;
-        }
-        batch
+/// Copies the events of completed requests out, and ends the requests. On [`EFAULT`] those that were
+/// not read go back, to be read again.
+#[inline]
+fn deliver(
+    context: &Context,
+    mut completed: CompletedList<Request>,
+    events: &mut Events,
+) -> Result {
+    if completed.is_empty() {
+        return Ok(());
     }
-
-    /// Copies the events out, and returns the requests' slots. On [`EFAULT`] the requests go back,
-    /// to be read again.
-    #[inline]
-    fn deliver(self, context: &Context, events: &mut Events) -> Result {
-        if self.len == 0 {
-            return Ok(());
-        }
-        let mut words: [EventWords; BATCH] = [[0; 4]; BATCH];
-        for (event, kiocb) in words.iter_mut().zip(self.kiocbs.iter().flatten()) {
-            *event = kiocb.key().with_result(kiocb.result() as i64);
-        }
-        // BOUNDS: `take()` has counted places of an array of this length.
-        let bytes = AsBytes::as_bytes(&words[..self.len]);
-        let copied = UserSlice::new(events.next(), bytes.len())
-            .writer()
-            .write_slice(bytes);
-        if copied.is_err() {
-            self.put_back(context);
+    let mut settlement = Settlement::new(context);
+    while let Some((request, result)) = completed.first() {
+        let event = request.key().with_result(result as i64);
+        if put_user_u64s(&event, events.next()).is_err() {
+            put_back(context, completed);
             return Err(EFAULT);
         }
-        events.got += self.len;
-        context.slots.put(self.len as u32);
-        Ok(())
+        events.got += 1;
+        if let Some(kiocb) = completed.pop() {
+            settlement.add(kiocb);
+        }
+    }
+    Ok(())
+}
+
+#[cold]
+fn put_back(context: &Context, mut completed: CompletedList<Request>) {
+    while let Some(kiocb) = completed.pop() {
+        context.queue.completed(kiocb);
+    }
+    context.wait.wake(1);
+}
+
+/// Requests whose events were read. What they had taken from the context goes back at once, when
+/// this is dropped.
+struct Settlement<'a> {
+    context: &'a Context,
+    slots: u32,
+    refs: HeldRefs<Context, REQS>,
+    spares: Spares<AsyncKiocb<Request>>,
+}
+
+impl<'a> Settlement<'a> {
+    #[inline]
+    fn new(context: &'a Context) -> Self {
+        Self {
+            context,
+            slots: 0,
+            refs: HeldRefs::default(),
+            spares: Spares::new(),
+        }
     }
 
-    #[cold]
-    fn put_back(self, context: &Context) {
-        for kiocb in self.kiocbs.into_iter().flatten() {
-            context.queue.completed(kiocb);
+    #[inline]
+    fn add(&mut self, mut kiocb: CompletedKiocb<Request>) {
+        if let Some(context) = kiocb.settle() {
+            self.refs.put(context);
+            self.slots = self.slots.wrapping_add(1);
         }
-        context.wait.wake(1);
+        let memory = kiocb.recycle();
+        if self.slots <= MAX_SPARES {
+            self.spares.push(memory);
+        }
+    }
+}
+
+impl Drop for Settlement<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.context.slots.put(self.slots);
+        self.context
+            .queue
+            .spares()
+            .leave(mem::take(&mut self.spares));
     }
 }

@@ -14,7 +14,8 @@ use super::{
     context::{
         Context,
         REQS, //
-    }, //
+    },
+    trace, //
 };
 use kernel::{
     alloc::kmem_cache::{
@@ -31,7 +32,10 @@ use kernel::{
         cancel_list::CancelList, //
     },
     prelude::*,
-    sync::percpu_ref::HeldRef, //
+    sync::{
+        percpu_ref::HeldRef,
+        rcu, //
+    }, //
 };
 
 /// A reference to a context that keeps it from ending.
@@ -80,6 +84,7 @@ impl Request {
     #[must_use = "the context may end when this is dropped"]
     pub(crate) fn deliver(&mut self, result: i64) -> Option<ContextRef> {
         let context = self.context.take()?;
+        trace::complete(context.user_id(), self.key, result);
         let event = self.key.with_result(result);
         let available = context.ring.post(&event, &context.slots);
         if let Some(eventfd) = &self.eventfd {
@@ -87,6 +92,14 @@ impl Request {
         }
         context.wait.wake(available as usize);
         Some(context)
+    }
+
+    /// The event was delivered elsewhere. Returns the reference to the context; the slot is for the
+    /// caller to return.
+    #[inline]
+    #[must_use = "the context may end when this is dropped"]
+    pub(crate) fn settle(&mut self) -> Option<ContextRef> {
+        self.context.take()
     }
 }
 
@@ -108,7 +121,7 @@ pub(crate) fn init() -> Result {
 }
 
 impl KiocbData for Request {
-    type Owner = ContextRef;
+    type Owner = Context;
 
     #[inline]
     fn cache() -> &'static KmemCache<AsyncKiocb<Self>> {
@@ -125,8 +138,10 @@ impl KiocbData for Request {
     }
 
     #[inline]
-    fn release_owner(&mut self) -> Option<ContextRef> {
-        self.context.take()
+    fn completed<'a>(&self, result: isize, guard: &'a rcu::Guard) -> Option<&'a Context> {
+        let context = self.context.as_ref()?.deref_rcu(guard);
+        trace::complete(context.user_id(), self.key, result as i64);
+        Some(context)
     }
 
     #[inline]

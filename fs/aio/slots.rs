@@ -39,18 +39,21 @@ impl Slots {
     /// Takes a slot. Returns whether there was one.
     #[inline]
     pub(crate) fn take(&self) -> bool {
+        self.take_up_to(1) != 0
+    }
+
+    /// Takes up to `wanted` slots that are at hand on this CPU. Returns how many; none only where
+    /// [`Slots::take`] would fail.
+    #[inline]
+    pub(crate) fn take_up_to(&self, wanted: u32) -> u32 {
         self.local.with_irqs_disabled(|local| {
             let mut free = local.get();
             if free == 0 {
                 free = self.take_batch();
             }
-            match free.checked_sub(1) {
-                Some(left) => {
-                    local.set(left);
-                    true
-                }
-                None => false,
-            }
+            let taken = free.min(wanted);
+            local.set(free - taken);
+            taken
         })
     }
 
@@ -109,6 +112,19 @@ mod tests {
         assert!(taken <= 10);
         assert!(taken >= 1);
         assert!(!slots.take());
+    }
+
+    #[test]
+    fn several_are_taken_at_once() {
+        let slots = Slots::new(1000).unwrap();
+        let first = slots.take_up_to(3);
+        assert!(first >= 1 && first <= 3);
+        let mut taken = first;
+        for _ in 0..10_000 {
+            taken += slots.take_up_to(7);
+        }
+        assert!(taken <= 1000);
+        assert_eq!(slots.take_up_to(7), 0);
     }
 
     #[test]

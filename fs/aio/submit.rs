@@ -12,15 +12,17 @@ use super::{
         Opcode,
         KIOCB_KEY, //
     },
-    context::{
-        Context,
-        User, //
-    },
+    context::User,
     op,
-    request::Request, //
+    request::Request,
+    submission::Submission,
+    trace, //
 };
 use kernel::{
-    block::plug::plugged,
+    block::plug::{
+        plugged,
+        Plug, //
+    },
     error::code::*,
     eventfd::EventFdContext,
     fs::AsyncFile,
@@ -35,6 +37,10 @@ use kernel::{
 
 /// Fewer iocbs than this are not worth a plug.
 const PLUG_THRESHOLD: usize = 3;
+
+/// So many requests the block layer is asked to allocate at once. It finds their tags in one word of
+/// a bitmap or not at all, and the words of a small bitmap have no more bits.
+const REQUESTS_AT_ONCE: usize = 16;
 
 /// The caller's word size.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,20 +75,25 @@ pub(crate) fn submit(user: &User, nr: usize, array: UserPtr, width: Width) -> Re
     let nr = nr.min(user.ring.nr() as usize);
     let iocbs = IocbPointers { array, width };
     if nr < PLUG_THRESHOLD {
-        return submit_each(user, nr, &iocbs);
+        return submit_each(user, nr, &iocbs, None);
     }
-    // CAST: A hint, cut to what the plug can note.
-    plugged(nr.min(u16::MAX.into()) as u16, || {
-        submit_each(user, nr, &iocbs)
-    })
+    plugged(1, |plug| submit_each(user, nr, &iocbs, Some(plug)))
 }
 
 #[inline]
-fn submit_each(user: &User, nr: usize, iocbs: &IocbPointers) -> Result<usize> {
+fn submit_each(user: &User, nr: usize, iocbs: &IocbPointers, plug: Option<&Plug>) -> Result<usize> {
+    if nr == 0 {
+        return Ok(0);
+    }
+    let mut submission = Submission::new(user, nr)?;
     for index in 0..nr {
+        if let (Some(plug), 0) = (plug, index % REQUESTS_AT_ONCE) {
+            // CAST: A small constant at most.
+            plug.expect((nr - index).min(REQUESTS_AT_ONCE) as u16);
+        }
         let submitted = iocbs
             .get(index)
-            .and_then(|iocb| submit_one(user, iocb, iocbs.width));
+            .and_then(|iocb| submit_one(&mut submission, iocb, iocbs.width));
         if let Err(error) = submitted {
             return if index == 0 { Err(error) } else { Ok(index) };
         }
@@ -101,38 +112,39 @@ fn submit_each(user: &User, nr: usize, iocbs: &IocbPointers) -> Result<usize> {
 /// - [`EBADF`]: there is no such descriptor, or it is not open for this.
 /// - [`EOPNOTSUPP`]: flags that the file does not support, polling among them.
 #[inline]
-fn submit_one(user: &User, addr: UserPtr, width: Width) -> Result {
+fn submit_one(submission: &mut Submission<'_>, addr: UserPtr, width: Width) -> Result {
     let iocb = Iocb::read(addr)?;
-    if !user.take_slot() {
-        return Err(EAGAIN);
-    }
     let key = EventKey {
         data: iocb.data,
         obj: addr.as_const_ptr() as u64,
     };
-    let context = Context::request_ref(user).ok_or(EINVAL)?;
-    // Owns the slot from here on.
-    let mut request = Request::new(context, key);
+    let mut request = Request::new(submission.admit()?, key);
 
-    let file = AsyncFile::from_fd(iocb.fd)?;
+    let file = if iocb.is_hipri() {
+        submission.file_for_polling(iocb.fd)?
+    } else {
+        AsyncFile::from_fd(iocb.fd)?
+    };
     if let Some(resfd) = iocb.resfd() {
         request.set_eventfd(EventFdContext::from_fd(resfd)?);
     }
     put_user_u32(KIOCB_KEY, Iocb::key_ptr(addr))?;
 
     let opcode = iocb.opcode(width == Width::Compat)?;
+    let user = submission.user;
+    trace::submit(user.user_id(), key, &iocb);
     if iocb.is_hipri() {
         // An eventfd would never be signalled: nobody polls on its behalf.
         return match opcode {
             Opcode::Transfer(direction, layout) if !request.has_eventfd() => {
-                op::transfer::submit_polled(user, request, file, &iocb, direction, layout)
+                op::transfer::submit_polled(submission, request, file, &iocb, direction, layout)
             }
             _ => Err(EINVAL),
         };
     }
     match opcode {
         Opcode::Transfer(direction, layout) => {
-            op::transfer::submit(user, request, file, &iocb, direction, layout)
+            op::transfer::submit(submission, request, file, &iocb, direction, layout)
         }
         Opcode::Sync { datasync } => op::fsync::submit(user, request, file, &iocb, datasync),
         Opcode::Poll => op::poll::submit(user, request, file, &iocb),

@@ -121,7 +121,7 @@ fn look(context: &Context) -> Progress {
     };
     let pass = reaper.poll();
     reaper.collect();
-    while reaper.take().is_some() {}
+    drop(reaper.take(usize::MAX));
     match pass {
         Pass::Polled => Progress::Polled,
         Pass::NothingToPoll { .. } => Progress::Waiting,

@@ -25,11 +25,6 @@ __rust_helper bool rust_helper_kiocb_is_regular(const struct kiocb *kiocb)
 	return S_ISREG(file_inode(kiocb->ki_filp)->i_mode);
 }
 
-__rust_helper bool rust_helper_kiocb_is_block(const struct kiocb *kiocb)
-{
-	return S_ISBLK(file_inode(kiocb->ki_filp)->i_mode);
-}
-
 /* True unless the file is a block device whose queue has no poll queues. */
 __rust_helper bool rust_helper_file_queue_can_poll(struct file *file)
 {

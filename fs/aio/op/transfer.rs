@@ -7,13 +7,16 @@
 
 use crate::{
     abi::Iocb,
-    context::{
-        Context,
-        User, //
-    },
+    context::Context,
+    liveness,
     mode::Delivery,
     quota,
-    request::Request, //
+    request::Request,
+    submission::{
+        memory,
+        Submission, //
+    },
+    trace, //
 };
 use kernel::{
     block::plug,
@@ -24,6 +27,7 @@ use kernel::{
             CompletedKiocb,
             Issued,
             KiocbData,
+            KiocbMemory,
             PreparedKiocb, //
         },
         iopoll::Pass,
@@ -43,17 +47,17 @@ use kernel::{
 /// Starts a read or write that completes into the ring.
 #[inline]
 pub(crate) fn submit(
-    user: &User,
+    submission: &Submission<'_>,
     request: Request,
     file: AsyncFile,
     iocb: &Iocb,
     direction: Direction,
     layout: Layout,
 ) -> Result {
-    let mut kiocb = prepare(request, file, iocb, direction)?;
+    let mut kiocb = prepare(memory()?, request, file, iocb, direction, submission.prio)?;
     import(direction, layout, iocb.buf_ptr(), iocb.len(), |iter| {
         kiocb.verify_area(direction, iter.count())?;
-        user.fix_mode(Delivery::Ring)?;
+        submission.user.fix_mode(Delivery::Ring)?;
         if let Issued::Done(kiocb) = kiocb.issue(direction, iter) {
             Request::complete(kiocb);
         }
@@ -64,22 +68,25 @@ pub(crate) fn submit(
 /// Starts a read or write whose completion io_getevents(2) finds by polling.
 #[inline]
 pub(crate) fn submit_polled(
-    user: &User,
+    submission: &mut Submission<'_>,
     request: Request,
     file: AsyncFile,
     iocb: &Iocb,
     direction: Direction,
     layout: Layout,
 ) -> Result {
-    let mut kiocb = prepare(request, file, iocb, direction)?;
+    let memory = submission.memory_for_polling()?;
+    let mut kiocb = prepare(memory, request, file, iocb, direction, submission.prio)?;
     if !quota::polling_allowed() {
         return Err(EOPNOTSUPP);
     }
     kiocb.check_pollable()?;
+    let user = submission.user;
     import(direction, layout, iocb.buf_ptr(), iocb.len(), |iter| {
         kiocb.verify_area(direction, iter.count())?;
         user.fix_mode(Delivery::Polled)?;
         start_polled(user, kiocb, iocb.offset, direction, iter);
+        liveness::watch(user);
         // Who sleeps for want of something to poll has it now.
         user.wait.wake(1);
         Ok(())
@@ -89,14 +96,15 @@ pub(crate) fn submit_polled(
 /// A kiocb with all flags of the iocb, for a file that allows this direction.
 #[inline]
 fn prepare(
+    memory: KiocbMemory<Request>,
     request: Request,
     file: AsyncFile,
     iocb: &Iocb,
     direction: Direction,
+    default_prio: u16,
 ) -> Result<PreparedKiocb<Request>> {
     let has_eventfd = request.has_eventfd();
-    let mut kiocb =
-        PreparedKiocb::new(file, iocb.offset, request, GFP_KERNEL).map_err(|_| EAGAIN)?;
+    let mut kiocb = PreparedKiocb::new(memory, file, iocb.offset, request);
     if has_eventfd {
         kiocb.set_eventfd();
     }
@@ -105,7 +113,7 @@ fn prepare(
             ioprio::check_cap(prio)?;
             prio
         }
-        None => ioprio::current(),
+        None => default_prio,
     };
     kiocb.set_ioprio(prio);
     kiocb.set_rw_flags(iocb.rw_flags, direction)?;
@@ -119,10 +127,10 @@ const ROOM_ATTEMPTS: u32 = 2;
 /// Issues a polled I/O.
 ///
 /// The device may have no tag left because completed I/O of this very context still holds them,
-/// and only we could reap it. To wait for a tag would then be forever. So the I/O is issued such
-/// that it fails instead, and then polling makes room. Where that does not help, since others have
-/// the tags or since this I/O can never be issued without waiting (it has to be split, say), it is
-/// issued to complete by interrupt, and may wait.
+/// and only we could reap it. To wait for a tag would then be for long. So polled I/O fails
+/// instead, and then polling makes room. Where that does not help, since others have the tags or
+/// since this I/O can never be issued without waiting (it has to be split, say), it is issued to
+/// complete by interrupt, and may wait.
 #[inline]
 fn start_polled(
     context: &Context,
@@ -131,12 +139,13 @@ fn start_polled(
     direction: Direction,
     iter: &mut UserIter<'_>,
 ) {
-    let nowait = kiocb.can_fail_for_want_of_tags();
+    let obj = kiocb.key().obj;
+    let may_wait = kiocb.may_wait();
     let start = iter.mark();
     for _ in 0..=ROOM_ATTEMPTS {
-        match kiocb.issue_polled(&context.queue, nowait, direction, iter) {
-            Issued::InFlight => return,
-            Issued::Done(done) if !nowait || !is_again(&done) => return publish(done),
+        match kiocb.issue_polled(&context.queue, direction, iter) {
+            Issued::InFlight => return trace::queue(context.user_id(), obj, true),
+            Issued::Done(done) if !may_wait || !is_again(&done) => return publish(done),
             Issued::Done(done) => kiocb = done.prepare_again(pos),
         }
         iter.rewind(&start);
@@ -144,8 +153,9 @@ fn start_polled(
             break;
         }
     }
-    if let Issued::Done(done) = kiocb.issue_unpolled(&context.queue, direction, iter) {
-        publish(done);
+    match kiocb.issue_unpolled(&context.queue, direction, iter) {
+        Issued::InFlight => trace::queue(context.user_id(), obj, false),
+        Issued::Done(done) => publish(done),
     }
 }
 

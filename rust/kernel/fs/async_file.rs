@@ -35,6 +35,7 @@ use crate::{
 /// assert_eq!(AsyncFile::from_fd(u32::MAX).err(), Some(EBADF));
 /// # Ok::<(), Error>(())
 /// ```
+#[derive(Clone)]
 pub struct AsyncFile(ARef<LocalFile>);
 
 // SAFETY: By the type invariants `f_pos`, the only thread-local part of a file, is not touched.

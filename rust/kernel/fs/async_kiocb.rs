@@ -33,9 +33,9 @@ use crate::{
         kmem_cache::{
             CacheBox,
             Cached,
-            KmemCache, //
+            KmemCache,
+            UninitCacheBox, //
         },
-        AllocError,
         Flags, //
     },
     bindings,
@@ -48,14 +48,18 @@ use crate::{
         UserIter, //
     },
     prelude::*,
-    sync::atomic::{
-        ordering,
-        Atomic, //
+    sync::{
+        atomic::{
+            ordering,
+            Atomic, //
+        },
+        rcu, //
     },
     types::Opaque, //
 };
 use core::{
     cell::Cell,
+    convert::Infallible,
     ops::{
         Deref,
         DerefMut, //
@@ -65,8 +69,8 @@ use core::{
 
 /// What a subsystem attaches to its kiocbs, and how it learns of their completion.
 pub trait KiocbData: Sized + Send + 'static {
-    /// Keeps what a polled kiocb completes into alive while it is being published.
-    type Owner: Deref<Target: PollTarget<Self>>;
+    /// Has the queue that polled kiocbs complete into.
+    type Owner: PollTarget<Self>;
 
     /// The cache that these kiocbs are allocated from.
     fn cache() -> &'static KmemCache<AsyncKiocb<Self>>;
@@ -75,9 +79,12 @@ pub trait KiocbData: Sized + Send + 'static {
     /// off, and possibly inside [`PreparedKiocb::issue`].
     fn complete(kiocb: CompletedKiocb<Self>);
 
-    /// Gives up the reference to the owner. Called when a kiocb issued on a [`PollQueue`] has
-    /// completed; `None` means that it is owed to nobody any more and is just dropped.
-    fn release_owner(&mut self) -> Option<Self::Owner>;
+    /// A kiocb issued on a [`PollQueue`] has completed with `result`: returns the owner of that
+    /// queue. `None` means that it is owed to nobody any more and is just dropped. In any context.
+    ///
+    /// Once it is on the queue, the kiocb is the reaper's, who may drop it at any time. The owner
+    /// must stay all the same, for as long as `guard` does.
+    fn completed<'a>(&self, result: isize, guard: &'a rcu::Guard) -> Option<&'a Self::Owner>;
 
     /// The list that cancellable kiocbs of the same owner are on. Must be the same one for as long
     /// as the kiocb is in flight.
@@ -97,6 +104,9 @@ pub trait PollTarget<T: KiocbData> {
 const ISSUED: u32 = 1;
 /// The device has let go: `->ki_complete()` has run.
 const COMPLETED: u32 = 2;
+
+/// Memory for a kiocb.
+pub type KiocbMemory<T> = UninitCacheBox<AsyncKiocb<T>>;
 
 /// A kiocb with a subsystem's data behind it.
 ///
@@ -136,6 +146,12 @@ impl<T: KiocbData> AsyncKiocb<T> {
     #[inline]
     pub(super) fn data(&self) -> &T {
         &self.data
+    }
+
+    /// Bytes transferred, or a negative error number; of use once it has completed.
+    #[inline]
+    pub(super) fn result(&self) -> isize {
+        self.result.get()
     }
 
     /// Whether the device has completed this kiocb.
@@ -201,31 +217,45 @@ impl<T: KiocbData> AsyncKiocb<T> {
 /// Nobody else has a pointer to the kiocb.
 pub struct PreparedKiocb<T: KiocbData>(CacheBox<AsyncKiocb<T>>);
 
-impl<T: KiocbData> PreparedKiocb<T> {
-    /// Allocates a kiocb for `file` at `pos`, with the flags of the open file.
+impl<T: KiocbData> AsyncKiocb<T> {
+    /// Allocates memory for one.
     #[inline]
-    pub fn new(file: AsyncFile, pos: i64, data: T, gfp: Flags) -> Result<Self, AllocError> {
-        // INVARIANT: The reference is the kiocb's from here on, whether or not there is memory for it.
+    pub fn memory(gfp: Flags) -> Result<KiocbMemory<T>> {
+        Ok(CacheBox::new_uninit(gfp)?)
+    }
+}
+
+impl<T: KiocbData> PreparedKiocb<T> {
+    /// Makes a kiocb for `file` at `pos`, with the flags of the open file.
+    #[inline]
+    pub fn new(memory: KiocbMemory<T>, file: AsyncFile, pos: i64, data: T) -> Self {
+        // INVARIANT: The reference is the kiocb's from here on.
         let filp = file.into_raw();
         // SAFETY: The reference keeps the `struct file` valid.
         let flags = unsafe { (*filp).f_iocb_flags };
-        let kiocb = CacheBox::new(
-            AsyncKiocb {
-                kiocb: Opaque::new(bindings::kiocb {
-                    ki_filp: filp,
-                    ki_pos: pos,
-                    ki_flags: flags as c_int | bindings::IOCB_AIO_RW as c_int,
-                    ..Default::default()
-                }),
-                released: Atomic::new(0),
-                result: Cell::new(0),
-                poll: PollLinks::new(),
-                cancel: CancelEntry::new(),
-                data,
-            },
-            gfp,
-        )?;
-        Ok(Self(kiocb))
+        // In place: it is too large to be moved for each I/O.
+        let kiocb = memory.write_init::<Infallible>(init!(AsyncKiocb {
+            kiocb: Opaque::new(bindings::kiocb {
+                ki_filp: filp,
+                ki_pos: pos,
+                ki_complete: None,
+                private: core::ptr::null_mut(),
+                ki_flags: flags as c_int | bindings::IOCB_AIO_RW as c_int,
+                ki_ioprio: 0,
+                ki_write_stream: 0,
+                ki_waitq: core::ptr::null_mut(),
+            }),
+            released: Atomic::new(0),
+            result: Cell::new(0),
+            poll: PollLinks::new(),
+            cancel: CancelEntry::new(),
+            data,
+        }? Infallible));
+        match kiocb {
+            // INVARIANT: It was just made.
+            Ok(kiocb) => Self(kiocb),
+            Err(never) => match never {},
+        }
     }
 
     #[inline]
@@ -313,19 +343,12 @@ impl<T: KiocbData> PreparedKiocb<T> {
         }
     }
 
-    /// Whether the I/O, which the user lets wait, can be made to fail with [`EAGAIN`] before its
-    /// submission returns, and only then, where the device has no tag for it.
-    ///
-    /// That is so for block devices; a file system may fail for other reasons, and later.
+    /// Whether the user lets the I/O wait: then [`EAGAIN`] is no result of it.
     #[inline]
-    pub fn can_fail_for_want_of_tags(&self) -> bool {
-        // SAFETY: The kiocb and its file are valid.
-        unsafe {
-            let kiocb = &*self.0.as_raw();
-            kiocb.ki_flags & bindings::IOCB_NOWAIT as c_int == 0
-                && (*kiocb.ki_filp).f_mode & bindings::FMODE_NOWAIT != 0
-                && bindings::kiocb_is_block(kiocb)
-        }
+    pub fn may_wait(&self) -> bool {
+        // SAFETY: The kiocb is initialised.
+        let flags = unsafe { (*self.0.as_raw()).ki_flags };
+        flags & bindings::IOCB_NOWAIT as c_int == 0
     }
 
     /// Submits the I/O; its completion reaches [`KiocbData::complete`], or is returned where the
@@ -349,26 +372,23 @@ impl<T: KiocbData> PreparedKiocb<T> {
     /// Submits the I/O for polling on `queue`, which its completion also goes to, unless the I/O
     /// was over before the submitter was: then it is returned.
     ///
-    /// With `nowait` a device that has no room fails the I/O with [`EAGAIN`].
+    /// Where it would wait for a request of the device, it fails with [`EAGAIN`] before this
+    /// returns, if the device can do that: polling may be what frees one.
     #[inline]
     pub fn issue_polled(
         mut self,
         queue: &PollQueue<T>,
-        nowait: bool,
         direction: Direction,
         iter: &mut UserIter<'_>,
     ) -> Issued<T> {
         let raw = self.raw();
         raw.ki_complete = Some(complete_polled::<T>);
         raw.private = core::ptr::null_mut();
-        raw.ki_flags |= bindings::IOCB_HIPRI as c_int;
-        if nowait {
-            raw.ki_flags |= bindings::IOCB_NOWAIT as c_int;
-        }
+        raw.ki_flags |= bindings::IOCB_HIPRI as c_int | bindings::IOCB_POLL_NOWAIT as c_int;
         self.issue_on(queue, direction, iter)
     }
 
-    /// Submits the I/O to complete by interrupt, on `queue` all the same.
+    /// Submits the I/O to complete by interrupt, on `queue` all the same. It may wait.
     #[inline]
     pub fn issue_unpolled(
         mut self,
@@ -379,7 +399,7 @@ impl<T: KiocbData> PreparedKiocb<T> {
         let raw = self.raw();
         raw.ki_complete = Some(complete_polled::<T>);
         raw.private = core::ptr::null_mut();
-        raw.ki_flags &= !(bindings::IOCB_HIPRI as c_int | bindings::IOCB_NOWAIT as c_int);
+        raw.ki_flags &= !(bindings::IOCB_HIPRI as c_int);
         self.issue_on(queue, direction, iter)
     }
 
@@ -501,7 +521,13 @@ impl<T: KiocbData> CompletedKiocb<T> {
     /// Bytes transferred, or a negative error number.
     #[inline]
     pub fn result(&self) -> isize {
-        self.0.result.get()
+        self.0.result()
+    }
+
+    /// Drops the kiocb and keeps its memory.
+    #[inline]
+    pub fn recycle(self) -> KiocbMemory<T> {
+        self.0.drop_object()
     }
 
     /// Makes the kiocb ready for another try at `pos`.
@@ -577,14 +603,9 @@ unsafe fn end_inline<T: KiocbData>(
 ///
 /// Called by the file, once, with a kiocb that [`PreparedKiocb::issue`] has started.
 unsafe extern "C" fn complete_unpolled<T: KiocbData>(kiocb: *mut bindings::kiocb, res: c_long) {
-    // SAFETY: `kiocb` is the first field of an `AsyncKiocb` and not null.
-    let kiocb = unsafe { NonNull::new_unchecked(kiocb.cast::<AsyncKiocb<T>>()) };
-    // SAFETY: The device's party keeps the kiocb alive, and ends it here, once.
-    unsafe { kiocb.as_ref().end(res) };
-    // SAFETY: The device's party is released here, once.
-    if unsafe { AsyncKiocb::release(kiocb, COMPLETED) } {
-        // SAFETY: Both parties have let go, so the kiocb is ours.
-        T::complete(unsafe { CompletedKiocb::from_raw(kiocb) });
+    // SAFETY: By the caller's contract.
+    if let Some(kiocb) = unsafe { end_by_device(kiocb, res) } {
+        T::complete(kiocb);
     }
 }
 
@@ -595,6 +616,22 @@ unsafe extern "C" fn complete_unpolled<T: KiocbData>(kiocb: *mut bindings::kiocb
 /// Called by the file, once, with a kiocb that [`PreparedKiocb::issue_polled`] or
 /// [`PreparedKiocb::issue_unpolled`] has started.
 unsafe extern "C" fn complete_polled<T: KiocbData>(kiocb: *mut bindings::kiocb, res: c_long) {
+    // SAFETY: By the caller's contract.
+    if let Some(kiocb) = unsafe { end_by_device::<T>(kiocb, res) } {
+        publish(kiocb);
+    }
+}
+
+/// Ends a kiocb and lets the device's party go. Returns it if the submitter's has gone before.
+///
+/// # Safety
+///
+/// Called on behalf of the file, once, with a kiocb that was started and has a `T` behind it.
+#[inline(always)]
+unsafe fn end_by_device<T: KiocbData>(
+    kiocb: *mut bindings::kiocb,
+    res: c_long,
+) -> Option<CompletedKiocb<T>> {
     // SAFETY: `kiocb` is the first field of an `AsyncKiocb` and not null.
     let kiocb = unsafe { NonNull::new_unchecked(kiocb.cast::<AsyncKiocb<T>>()) };
     // SAFETY: The device's party keeps the kiocb alive, and ends it here, once.
@@ -602,19 +639,20 @@ unsafe extern "C" fn complete_polled<T: KiocbData>(kiocb: *mut bindings::kiocb, 
     // SAFETY: The device's party is released here, once.
     if unsafe { AsyncKiocb::release(kiocb, COMPLETED) } {
         // SAFETY: Both parties have let go, so the kiocb is ours.
-        publish(unsafe { CompletedKiocb::from_raw(kiocb) });
+        Some(unsafe { CompletedKiocb::from_raw(kiocb) })
+    } else {
+        None
     }
 }
 
 /// Puts a completed kiocb on the queue of its owner.
 #[inline]
-pub fn publish<T: KiocbData>(mut kiocb: CompletedKiocb<T>) {
-    // Taken out first: once on the queue, the kiocb is the reaper's.
-    let Some(owner) = kiocb.release_owner() else {
-        return;
-    };
-    owner.poll_queue().completed(kiocb);
-    owner.completed();
+pub fn publish<T: KiocbData>(kiocb: CompletedKiocb<T>) {
+    let guard = rcu::read_lock();
+    if let Some(owner) = T::completed(&kiocb, kiocb.result(), &guard) {
+        owner.poll_queue().completed(kiocb);
+        owner.completed();
+    }
 }
 
 /// Registers the function that cancels a kiocb: what C calls `kiocb_set_cancel_fn()`.

@@ -23,6 +23,7 @@ use super::async_kiocb::{
     KiocbData, //
 };
 use crate::{
+    alloc::kmem_cache::SpareCell,
     bindings,
     prelude::*,
     sync::{
@@ -45,6 +46,10 @@ use core::{
         NonNull, //
     }, //
 };
+
+mod completed_list;
+
+pub use completed_list::CompletedList;
 
 /// Where the reaper has a kiocb.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -184,15 +189,12 @@ unsafe fn oldest_first<T: KiocbData, L: StackLink>(newest: Link<T>) -> (Link<T>,
 ///
 /// # Invariants
 ///
-/// - The kiocbs from `first` on, linked by `next` and `prev`, are alive and [`Place::InFlight`].
-/// - The kiocbs from `ready` on, linked by `below`, are completed and owned by this.
+/// The kiocbs from `first` on, linked by `next` and `prev`, are alive and [`Place::InFlight`].
 struct Reaped<T: KiocbData> {
     first: Link<T>,
     last: Link<T>,
     parked: usize,
-    ready: Link<T>,
-    ready_last: Link<T>,
-    ready_len: usize,
+    ready: CompletedList<T>,
 }
 
 // SAFETY: The kiocbs are accessed by the holder of the lock only, from whatever task; their data is
@@ -205,9 +207,7 @@ impl<T: KiocbData> Reaped<T> {
             first: ptr::null_mut(),
             last: ptr::null_mut(),
             parked: 0,
-            ready: ptr::null_mut(),
-            ready_last: ptr::null_mut(),
-            ready_len: 0,
+            ready: CompletedList::new(),
         }
     }
 
@@ -275,7 +275,9 @@ pub enum Pass {
 /// while reaper.ready() < wanted && reaper.poll() == Pass::Polled {
 ///     reaper.collect();
 /// }
-/// while let Some(kiocb) = reaper.take() {
+/// let mut completed = reaper.take(room);
+/// drop(reaper);
+/// while let Some(kiocb) = completed.pop() {
 ///     deliver(kiocb.result());
 /// }
 /// ```
@@ -283,6 +285,9 @@ pub enum Pass {
 pub struct PollQueue<T: KiocbData> {
     submitted: Stack<T, Submitted>,
     completed: Stack<T, Completed>,
+    spares: SpareCell<AsyncKiocb<T>>,
+    /// The last reaper has collected more than it has taken. Written under the lock below.
+    leftover: Atomic<bool>,
     #[pin]
     reaped: Mutex<Reaped<T>>,
 }
@@ -299,6 +304,8 @@ impl<T: KiocbData> PollQueue<T> {
         pin_init!(Self {
             submitted: Stack::new(),
             completed: Stack::new(),
+            spares: SpareCell::new(),
+            leftover: Atomic::new(false),
             reaped <- new_mutex!(Reaped::new(), "PollQueue::reaped"),
         })
     }
@@ -321,10 +328,16 @@ impl<T: KiocbData> PollQueue<T> {
         unsafe { self.completed.push(kiocb.into_raw()) };
     }
 
-    /// Whether there are completions that no reaper has collected.
+    /// Memory of kiocbs that were reaped, for those to be submitted.
+    #[inline]
+    pub fn spares(&self) -> &SpareCell<AsyncKiocb<T>> {
+        &self.spares
+    }
+
+    /// Whether there are completions for the next reaper to take.
     #[inline]
     pub fn has_completed(&self) -> bool {
-        !self.completed.is_empty()
+        !self.completed.is_empty() || self.leftover.load(ordering::Relaxed)
     }
 
     /// Whether there are submissions that no reaper has seen.
@@ -351,7 +364,7 @@ impl<T: KiocbData> PinnedDrop for PollQueue<T> {
             reaped: self.reaped.lock(),
         };
         reaper.collect();
-        while reaper.take().is_some() {}
+        drop(reaper.take(usize::MAX));
     }
 }
 
@@ -359,6 +372,16 @@ impl<T: KiocbData> PinnedDrop for PollQueue<T> {
 pub struct Reaper<'a, T: KiocbData> {
     queue: &'a PollQueue<T>,
     reaped: MutexGuard<'a, Reaped<T>>,
+}
+
+impl<T: KiocbData> Drop for Reaper<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        let leftover = !self.reaped.ready.is_empty();
+        if leftover != self.queue.leftover.load(ordering::Relaxed) {
+            self.queue.leftover.store(leftover, ordering::Relaxed);
+        }
+    }
 }
 
 impl<T: KiocbData> Reaper<'_, T> {
@@ -371,6 +394,7 @@ impl<T: KiocbData> Reaper<'_, T> {
         if newest.is_null() {
             return;
         }
+        let mut len: usize = 0;
         let mut next = newest;
         while let Some(kiocb) = NonNull::new(next) {
             // SAFETY: Completed kiocbs on the queue are the queue's.
@@ -384,17 +408,11 @@ impl<T: KiocbData> Reaper<'_, T> {
                 }
                 Place::Unlisted => (),
             }
-            self.reaped.ready_len = self.reaped.ready_len.wrapping_add(1);
+            len = len.wrapping_add(1);
             next = links.below.get().cast();
         }
-        // SAFETY: The chain was taken as a whole, so it is ours.
-        let (oldest, newest) = unsafe { oldest_first::<T, Completed>(newest) };
-        match NonNull::new(self.reaped.ready_last) {
-            // SAFETY: By the type invariants ready kiocbs are alive and ours.
-            Some(last) => unsafe { &(*last.as_ptr()).poll }.below.set(oldest.cast()),
-            None => self.reaped.ready = oldest,
-        }
-        self.reaped.ready_last = newest;
+        // SAFETY: The chain was taken as a whole, so it is ours, and has just been counted.
+        unsafe { self.reaped.ready.append(newest, len) };
     }
 
     /// Moves new submissions to the list of those in flight.
@@ -412,26 +430,16 @@ impl<T: KiocbData> Reaper<'_, T> {
         }
     }
 
-    /// Completed kiocbs that [`Reaper::take`] would return.
+    /// How many completed kiocbs were collected, and not taken yet.
     #[inline]
     pub fn ready(&self) -> usize {
-        self.reaped.ready_len
+        self.reaped.ready.len()
     }
 
-    /// Takes the oldest completed kiocb that was collected.
+    /// Takes the oldest of the completed kiocbs that were collected, up to `max`.
     #[inline]
-    pub fn take(&mut self) -> Option<CompletedKiocb<T>> {
-        let kiocb = NonNull::new(self.reaped.ready)?;
-        // SAFETY: By the type invariants ready kiocbs are alive and ours.
-        let below: Link<T> = unsafe { (*kiocb.as_ptr()).poll.below.get().cast() };
-        self.reaped.ready = below;
-        if below.is_null() {
-            self.reaped.ready_last = ptr::null_mut();
-        }
-        self.reaped.ready_len = self.reaped.ready_len.wrapping_sub(1);
-        // SAFETY: Both parties let go of the kiocb before it was put on the queue, and it is on
-        // none of its lists any more.
-        Some(unsafe { CompletedKiocb::from_raw(kiocb) })
+    pub fn take(&mut self, max: usize) -> CompletedList<T> {
+        self.reaped.ready.split_front(max)
     }
 
     /// Asks the device of the oldest kiocb in flight once for completions.

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The events that tracing sees.
+//!
+//! C header: [`include/trace/events/aio.h`](srctree/include/trace/events/aio.h), which says what
+//! they tell.
+
+use super::abi::{
+    EventKey,
+    Iocb, //
+};
+
+mod events {
+    use kernel::prelude::*;
+
+    kernel::declare_trace! {
+        /// # Safety
+        ///
+        /// Always safe to call.
+        pub(super) unsafe fn aio_submit(
+            ctx: c_ulong,
+            obj: u64,
+            data: u64,
+            opcode: u16,
+            flags: u32,
+            fd: u32,
+            offset: i64,
+            nbytes: u64,
+        );
+
+        /// # Safety
+        ///
+        /// Always safe to call.
+        pub(super) unsafe fn aio_queue(ctx: c_ulong, obj: u64, polled: bool);
+
+        /// # Safety
+        ///
+        /// Always safe to call.
+        pub(super) unsafe fn aio_poll(ctx: c_ulong, passes: u64, ready: u64);
+
+        /// # Safety
+        ///
+        /// Always safe to call.
+        pub(super) unsafe fn aio_complete(ctx: c_ulong, obj: u64, data: u64, res: i64);
+
+        /// # Safety
+        ///
+        /// Always safe to call.
+        pub(super) unsafe fn aio_reap(ctx: c_ulong, min_nr: u64, nr: u64, ret: i64);
+    }
+}
+
+/// An iocb has got its slot and is about to be started.
+#[inline(always)]
+pub(crate) fn submit(ctx: usize, key: EventKey, iocb: &Iocb) {
+    // SAFETY: Always safe to call.
+    unsafe {
+        events::aio_submit(
+            ctx,
+            key.obj,
+            key.data,
+            iocb.raw_opcode(),
+            iocb.flags(),
+            iocb.fd,
+            iocb.offset,
+            iocb.nbytes,
+        )
+    };
+}
+
+/// A request of a polled context is in flight, and is polled for or not.
+#[inline(always)]
+pub(crate) fn queue(ctx: usize, obj: u64, polled: bool) {
+    // SAFETY: Always safe to call.
+    unsafe { events::aio_queue(ctx, obj, polled) };
+}
+
+/// A reader has asked devices `passes` times and has `ready` completions.
+#[inline(always)]
+pub(crate) fn poll(ctx: usize, passes: u64, ready: usize) {
+    // SAFETY: Always safe to call.
+    unsafe { events::aio_poll(ctx, passes, ready as u64) };
+}
+
+/// A request has completed.
+#[inline(always)]
+pub(crate) fn complete(ctx: usize, key: EventKey, result: i64) {
+    // SAFETY: Always safe to call.
+    unsafe { events::aio_complete(ctx, key.obj, key.data, result) };
+}
+
+/// A reader that waited for `min` events and had room for `max` got `ret`.
+#[inline(always)]
+pub(crate) fn reap(ctx: usize, min: usize, max: usize, ret: i64) {
+    // SAFETY: Always safe to call.
+    unsafe { events::aio_reap(ctx, min as u64, max as u64, ret) };
+}
