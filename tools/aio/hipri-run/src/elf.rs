@@ -2,6 +2,11 @@
 
 //! As much of the ELF format as tells whether a library can be preloaded into a program.
 
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
 /// What an ELF file's headers say.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Elf {
@@ -19,10 +24,13 @@ pub struct Target {
     machine: u16,
 }
 
-impl Target {
-    /// Whether addresses have 32 bits.
-    pub fn is_32_bit(self) -> bool {
-        self.class == CLASS_32
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bits = if self.class == CLASS_32 { 32 } else { 64 };
+        match self.machine {
+            EM_386 | EM_X86_64 => write!(f, "{bits}-bit x86"),
+            machine => write!(f, "{bits}-bit, of machine {machine}"),
+        }
     }
 }
 
@@ -30,6 +38,8 @@ const MAGIC: &[u8] = b"\x7fELF";
 const CLASS_32: u8 = 1;
 const CLASS_64: u8 = 2;
 const LITTLE_ENDIAN: u8 = 1;
+const EM_386: u16 = 3;
+const EM_X86_64: u16 = 62;
 /// Program header type of the dynamic linker's path.
 const PT_INTERP: u32 = 3;
 
@@ -54,6 +64,16 @@ const LAYOUT_64: Layout = Layout {
     entry_size: 54,
     entries: 56,
 };
+
+/// How much of a file is read: its headers, or its first line.
+const START: u64 = 64 * 1024;
+
+/// Reads what of a file [`parse`] looks at.
+pub fn read_start(path: &Path) -> io::Result<Vec<u8>> {
+    let mut start = Vec::new();
+    File::open(path)?.take(START).read_to_end(&mut start)?;
+    Ok(start)
+}
 
 /// Reads the headers, which are in the first few KiB of a file; `None` if `start` is of no ELF file
 /// or they go beyond it.
@@ -95,11 +115,11 @@ pub fn parse(start: &[u8]) -> Option<Elf> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// A little-endian file with the given program headers.
-    fn file(class: u8, machine: u16, kinds: &[u32]) -> Vec<u8> {
+    pub(crate) fn file(class: u8, machine: u16, kinds: &[u32]) -> Vec<u8> {
         let (layout, header, entry) = match class {
             CLASS_32 => (LAYOUT_32, 52, 32),
             _ => (LAYOUT_64, 64, 56),
@@ -136,7 +156,9 @@ mod tests {
         assert_eq!(target(CLASS_64, 62), target(CLASS_64, 62));
         assert_ne!(target(CLASS_64, 62), target(CLASS_64, 183));
         assert_ne!(target(CLASS_64, 62), target(CLASS_32, 62));
-        assert!(target(CLASS_32, 3).is_32_bit());
+        assert_eq!(target(CLASS_64, 62).to_string(), "64-bit x86");
+        assert_eq!(target(CLASS_32, 3).to_string(), "32-bit x86");
+        assert_eq!(target(CLASS_64, 183).to_string(), "64-bit, of machine 183");
     }
 
     #[test]

@@ -1,20 +1,35 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
 //! Where `libhipri.so` is, and how it gets into `LD_PRELOAD`.
+//!
+//! There may be one for each kind of program. Where they are installed as a distribution installs
+//! libraries of several kinds, the dynamic linker of each process is left to choose: a 64-bit shell
+//! may run a 32-bit program.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use crate::elf::{self, Target};
 use crate::failure::{self, Failure};
 
 const NAME: &str = "libhipri.so";
 
-/// The library: `HIPRI_LIBRARY`, or beside this program, or in `../lib` as seen from it.
-pub fn find() -> Result<PathBuf, Failure> {
+/// Pairs of folders which are what `$LIB` stands for in 64-bit and in 32-bit processes: of Debian,
+/// Fedora and Arch.
+const LIB: [[&str; 2]; 3] = [
+    ["lib/x86_64-linux-gnu", "lib/i386-linux-gnu"],
+    ["lib64", "lib"],
+    ["lib", "lib32"],
+];
+
+/// What to preload into programs for `target`, or for one like this where that is not known.
+///
+/// `HIPRI_LIBRARY`, or what lies beside this program or in a folder for libraries as seen from it.
+pub fn find(target: Option<Target>) -> Result<PathBuf, Failure> {
     if let Some(path) = env::var_os("HIPRI_LIBRARY").filter(|path| !path.is_empty()) {
-        return named(Path::new(&path));
+        return named(Path::new(&path), target);
     }
     let program = env::current_exe().map_err(|error| {
         Failure::own(format!(
@@ -22,29 +37,77 @@ pub fn find() -> Result<PathBuf, Failure> {
             failure::reason(&error)
         ))
     })?;
-    near(&program).ok_or_else(|| {
+    let target = match target {
+        Some(target) => target,
+        None => target_of(&program)?,
+    };
+    near(&program, target).ok_or_else(|| {
         Failure::own(format!(
-            "{NAME} is neither beside {} nor in ../lib; set HIPRI_LIBRARY to its path",
-            program.display()
+            "there is no {NAME} for {target} programs beside {} or in {}; \
+             set HIPRI_LIBRARY to its path",
+            program.display(),
+            folders().collect::<Vec<_>>().join(", "),
         ))
     })
 }
 
-fn named(path: &Path) -> Result<PathBuf, Failure> {
-    path.canonicalize().map_err(|error| {
+/// The folders to look in, as seen from this program's.
+fn folders() -> impl Iterator<Item = String> {
+    let mut folders: Vec<&str> = LIB.into_iter().flatten().collect();
+    folders.sort();
+    folders.dedup();
+    folders.into_iter().map(|folder| format!("../{folder}"))
+}
+
+fn named(path: &Path, wanted: Option<Target>) -> Result<PathBuf, Failure> {
+    let path = path.canonicalize().map_err(|error| {
         Failure::own(format!(
             "HIPRI_LIBRARY names {}: {}",
             path.display(),
             failure::reason(&error)
         ))
-    })
+    })?;
+    let target = target_of(&path)?;
+    match wanted {
+        Some(wanted) if wanted != target => Err(Failure::own(format!(
+            "HIPRI_LIBRARY names {}, which is for {target} programs; the program is {wanted}",
+            path.display()
+        ))),
+        _ => Ok(path),
+    }
 }
 
-fn near(program: &Path) -> Option<PathBuf> {
+/// The kind of processes that the ELF file at `path` fits in.
+fn target_of(path: &Path) -> Result<Target, Failure> {
+    let start = elf::read_start(path).map_err(|error| {
+        Failure::own(format!(
+            "cannot read {}: {}",
+            path.display(),
+            failure::reason(&error)
+        ))
+    })?;
+    let elf = elf::parse(&start)
+        .ok_or_else(|| Failure::own(format!("{} is no shared library", path.display())))?;
+    Ok(elf.target)
+}
+
+fn near(program: &Path, target: Target) -> Option<PathBuf> {
     let folder = program.parent()?;
-    [folder.join(NAME), folder.join("../lib").join(NAME)]
+    let fits = |path: &PathBuf| target_of(path).is_ok_and(|found| found == target);
+    let beside = folder.join(NAME);
+    if fits(&beside) {
+        return beside.canonicalize().ok();
+    }
+    let prefix = folder.parent()?;
+    let paths = |pair: [&str; 2]| pair.map(|lib| prefix.join(lib).join(NAME));
+    let pairs = LIB.map(paths);
+    if pairs
         .iter()
-        .find_map(|path| path.canonicalize().ok())
+        .any(|pair| pair.iter().all(|path| path.exists()) && pair.iter().any(fits))
+    {
+        return Some(prefix.join("$LIB").join(NAME));
+    }
+    pairs.into_iter().flatten().find(fits)
 }
 
 /// The value for `LD_PRELOAD`: `library`, then what is preloaded already.
@@ -70,7 +133,10 @@ fn preloads(library: &Path, present: Option<&OsStr>) -> Result<OsString, Failure
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::elf::tests::file;
 
     fn joined(library: &str, present: Option<&str>) -> Result<OsString, Failure> {
         preloads(Path::new(library), present.map(OsStr::new))
@@ -90,5 +156,49 @@ mod tests {
     fn a_path_the_linker_would_split_is_refused() {
         assert_eq!(joined("/l l/x.so", None).unwrap_err().status, 125);
         assert_eq!(joined("/l:l/x.so", None).unwrap_err().status, 125);
+    }
+
+    /// A prefix with libraries of the given ELF classes in it, and what is found in it for each.
+    fn found(name: &str, libraries: &[(&str, u8)]) -> [Option<String>; 2] {
+        let prefix = env::temp_dir().join(format!("hipri-{name}-{}", std::process::id()));
+        for (folder, class) in libraries {
+            let folder = prefix.join(folder);
+            fs::create_dir_all(&folder).unwrap();
+            let machine = if *class == 1 { 3 } else { 62 };
+            fs::write(folder.join(NAME), file(*class, machine, &[])).unwrap();
+        }
+        let program = prefix.join("bin/hipri-run");
+        let found = [(2, 62), (1, 3)].map(|(class, machine)| {
+            let target = elf::parse(&file(class, machine, &[])).unwrap().target;
+            let path = near(&program, target)?;
+            let path = path.strip_prefix(&prefix).unwrap();
+            Some(path.to_str().unwrap().to_owned())
+        });
+        fs::remove_dir_all(prefix).unwrap();
+        found
+    }
+
+    #[test]
+    fn the_linker_chooses_between_two_installed_ones() {
+        for (name, [wide, narrow]) in ["debian", "fedora", "arch"].into_iter().zip(LIB) {
+            for path in found(name, &[(wide, 2), (narrow, 1)]) {
+                assert_eq!(path.as_deref(), Some("$LIB/libhipri.so"));
+            }
+        }
+    }
+
+    #[test]
+    fn a_single_one_is_taken_for_its_kind_of_program() {
+        let library = |folder: &str| Some(format!("{folder}/libhipri.so"));
+        assert_eq!(found("wide", &[("lib", 2)]), [library("lib"), None]);
+        assert_eq!(found("narrow", &[("lib", 1)]), [None, library("lib")]);
+        let debian = "lib/x86_64-linux-gnu";
+        assert_eq!(found("single", &[(debian, 2)]), [library(debian), None]);
+    }
+
+    #[test]
+    fn one_beside_the_program_comes_first() {
+        let [wide, _] = found("beside", &[("lib64", 2), ("bin", 2)]);
+        assert_eq!(wide.as_deref(), Some("bin/libhipri.so"));
     }
 }

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! `hipri-run PROGRAM ARGS...` runs a program with its AIO polled, by preloading `libhipri.so`.
+//! `hipri-run PROGRAM ARGS...` runs a program with its AIO polled, by preloading `libhipri.so`;
+//! `hipri-run --check FILE` says whether that can work.
 //!
 //! Exit status: that of the program, which takes this process's place; 127 when it is not found,
 //! 126 when it cannot be run this way, 125 when hipri-run itself cannot go on.
 
+mod check;
 mod elf;
 mod failure;
 mod library;
@@ -22,6 +24,7 @@ fn main() -> ExitCode {
     let failure = match options::parse(std::env::args_os()) {
         Ok(Request::Help) => return say(options::HELP),
         Ok(Request::Version) => return say(concat!("hipri-run ", env!("CARGO_PKG_VERSION"), "\n")),
+        Ok(Request::Check(file)) => return ExitCode::from(u8::from(!check::check(&file))),
         Ok(Request::Run(options)) => match run(&options) {
             Ok(never) => match never {},
             Err(failure) => failure,
@@ -38,9 +41,8 @@ fn say(text: &str) -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<std::convert::Infallible, Failure> {
-    let library = library::find()?;
     let program = program::find(&options.program)?;
-    preload::check(&program, &library)?;
+    let library = library::find(preload::target(&program)?)?;
 
     let mut command = Command::new(&program);
     command

@@ -3,6 +3,7 @@
 //! The command line.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use lexopt::Arg;
 
@@ -11,20 +12,22 @@ use crate::failure::Failure;
 /// What `--help` prints.
 pub const HELP: &str = "\
 Usage: hipri-run [--stats] PROGRAM [ARGUMENT]...
+       hipri-run --check FILE
 
 Runs PROGRAM with its AIO (io_submit) polled instead of interrupt-driven, where the kernel, the
 device and the way in which the program does its I/O allow it. What is not polled runs as ever, and
 one line on standard error says why.
 
-  --stats    print for every AIO context whether it was polled, and if not, why
-  --help     print this
-  --version  print the version
+  --stats       print for every AIO context how much of its I/O was polled, and why the rest was not
+  --check FILE  print whether I/O on FILE can be polled here, and if not, what to do
+  --help        print this
+  --version     print the version
 
 Environment:
-  HIPRI_LIBRARY  path of libhipri.so, otherwise looked for beside hipri-run and in ../lib
+  HIPRI_LIBRARY  path of libhipri.so, otherwise looked for beside hipri-run and in ../lib*
 
 Exit status: that of PROGRAM; 127 if it is not found, 126 if it cannot be run with a preloaded
-library, 125 if hipri-run itself fails.
+library, 125 if hipri-run itself fails. Of --check: 0 if I/O on FILE can be polled, 1 if not.
 ";
 
 /// What the command line asks for.
@@ -34,6 +37,8 @@ pub enum Request {
     Help,
     /// Print the version.
     Version,
+    /// Say whether I/O on a file can be polled.
+    Check(PathBuf),
     /// Run a program.
     Run(Options),
 }
@@ -58,6 +63,7 @@ pub fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Request, Failur
     loop {
         match parser.next().map_err(misused)? {
             Some(Arg::Long("stats")) => stats = true,
+            Some(Arg::Long("check")) => return check(&mut parser, stats),
             Some(Arg::Long("help") | Arg::Short('h')) => return Ok(Request::Help),
             Some(Arg::Long("version") | Arg::Short('V')) => return Ok(Request::Version),
             Some(Arg::Value(program)) => {
@@ -71,6 +77,15 @@ pub fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Request, Failur
             Some(option) => return Err(misused(option.unexpected())),
             None => return Err(misused("no program is named")),
         }
+    }
+}
+
+fn check(parser: &mut lexopt::Parser, stats: bool) -> Result<Request, Failure> {
+    let file = parser.value().map_err(misused)?;
+    match parser.next().map_err(misused)? {
+        Some(more) => Err(misused(more.unexpected())),
+        None if stats => Err(misused("--check runs no program, so it has no --stats")),
+        None => Ok(Request::Check(file.into())),
     }
 }
 
@@ -115,12 +130,22 @@ mod tests {
     }
 
     #[test]
+    fn a_file_is_checked_alone() {
+        let check = Ok(Request::Check("f".into()));
+        assert_eq!(parse_line("hipri-run --check f"), check);
+        assert_eq!(parse_line("hipri-run --check=f"), check);
+    }
+
+    #[test]
     fn misuse_is_a_failure_of_our_own() {
         for line in [
             "hipri-run",
             "hipri-run --stats",
             "hipri-run --odd fio",
             "hipri-run --stats=1 fio",
+            "hipri-run --check",
+            "hipri-run --check f g",
+            "hipri-run --stats --check f",
         ] {
             let failure = parse_line(line).unwrap_err();
             assert_eq!(failure.status, 125, "{line}");

@@ -1,68 +1,50 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Whether the dynamic linker will preload the library into a program.
+//! Whether the dynamic linker will preload a library into a program, and which kind of library.
 //!
 //! Where it cannot, it says nothing or goes on after a warning, and the program would run unpolled
 //! without its user knowing.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::elf::{self, Elf};
-use crate::failure::{self, Failure};
+use crate::elf::{self, Elf, Target};
+use crate::failure::Failure;
 
 /// How many scripts may run one another: the kernel allows no more.
 const SCRIPT_DEPTH: usize = 5;
 
-/// What of a file is read: its headers, or its first line.
-const START: u64 = 64 * 1024;
-
 const SETUID: u32 = 0o4000;
 const SETGID: u32 = 0o2000;
 
-/// Checks that `library` can be preloaded into `program`, or into the interpreter of a script.
-pub fn check(program: &Path, library: &Path) -> Result<(), Failure> {
-    let library_start = read_start(library).map_err(|error| {
-        Failure::own(format!(
-            "cannot read {}: {}",
-            library.display(),
-            failure::reason(&error)
-        ))
-    })?;
-    let library_elf = elf::parse(&library_start)
-        .ok_or_else(|| Failure::own(format!("{} is no shared library", library.display())))?;
-    check_program(program, &library_elf, SCRIPT_DEPTH)
+/// The kind of library that can be preloaded into `program`, or into the interpreter of a script;
+/// `None` where that cannot be told.
+pub fn target(program: &Path) -> Result<Option<Target>, Failure> {
+    target_of_script(program, SCRIPT_DEPTH)
 }
 
-fn check_program(program: &Path, library: &Elf, depth: usize) -> Result<(), Failure> {
+fn target_of_script(program: &Path, depth: usize) -> Result<Option<Target>, Failure> {
     // A program may be executable and not readable; the kernel runs it all the same.
-    let Ok(start) = read_start(program) else {
-        return Ok(());
+    let Ok(start) = elf::read_start(program) else {
+        return Ok(None);
     };
     match interpreter(&start) {
-        Some(interpreter) if depth > 0 => check_program(&interpreter, library, depth - 1),
-        Some(_) => Ok(()),
+        Some(interpreter) if depth > 0 => target_of_script(&interpreter, depth - 1),
+        Some(_) => Ok(None),
         None => match elf::parse(&start) {
-            Some(elf) => check_elf(program, &elf, library),
+            Some(elf) => target_of_elf(program, &elf).map(Some),
             // Text without `#!`, which a shell runs.
-            None => Ok(()),
+            None => Ok(None),
         },
     }
 }
 
-fn check_elf(program: &Path, elf: &Elf, library: &Elf) -> Result<(), Failure> {
+fn target_of_elf(program: &Path, elf: &Elf) -> Result<Target, Failure> {
     let shown = program.display();
-    let refusal = if elf.target != library.target {
-        if elf.target.is_32_bit() && !library.target.is_32_bit() {
-            format!("{shown} is a 32-bit program and libhipri.so a 64-bit library; use a 64-bit build of it")
-        } else {
-            format!("{shown} is a program for another kind of machine than libhipri.so is")
-        }
-    } else if !elf.has_interpreter {
+    let refusal = if !elf.has_interpreter {
         format!(
             "{shown} is statically linked, so no library can be preloaded; \
              use a dynamically linked build of it"
@@ -73,7 +55,7 @@ fn check_elf(program: &Path, elf: &Elf, library: &Elf) -> Result<(), Failure> {
              run hipri-run as that user"
         )
     } else {
-        return Ok(());
+        return Ok(elf.target);
     };
     Err(Failure::cannot_run(refusal))
 }
@@ -101,12 +83,6 @@ fn interpreter(start: &[u8]) -> Option<PathBuf> {
     Some(PathBuf::from(OsStr::from_bytes(path)))
 }
 
-fn read_start(path: &Path) -> io::Result<Vec<u8>> {
-    let mut start = Vec::new();
-    File::open(path)?.take(START).read_to_end(&mut start)?;
-    Ok(start)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,15 +98,14 @@ mod tests {
     }
 
     #[test]
-    fn a_dynamic_program_of_the_same_kind_passes() {
-        let this = Path::new("/proc/self/exe");
-        assert_eq!(check(this, this), Ok(()));
+    fn a_dynamic_program_has_a_kind() {
+        let this = target(Path::new("/proc/self/exe")).unwrap();
+        assert!(this.is_some());
+        assert_eq!(target(Path::new("/bin/sh")).unwrap(), this);
     }
 
     #[test]
-    fn what_is_no_library_is_named() {
-        let failure = check(Path::new("/bin/sh"), Path::new("/etc/passwd")).unwrap_err();
-        assert_eq!(failure.status, 125);
-        assert_eq!(failure.sentence, "/etc/passwd is no shared library");
+    fn of_text_nothing_is_known() {
+        assert_eq!(target(Path::new("/etc/passwd")), Ok(None));
     }
 }

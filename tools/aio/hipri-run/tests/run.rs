@@ -406,6 +406,11 @@ fn a_missing_library_is_named() {
         125,
         "HIPRI_LIBRARY names /no/such/libhipri.so: no such file or directory",
     );
+    assert_fails(
+        hipri_run().arg("true").env("HIPRI_LIBRARY", "/etc/passwd"),
+        125,
+        "/etc/passwd is no shared library",
+    );
     let alone = scratch(
         "hipri-run",
         &fs::read(env!("CARGO_BIN_EXE_hipri-run")).unwrap(),
@@ -415,8 +420,27 @@ fn a_missing_library_is_named() {
         Command::new(&alone).arg("true").env_remove("HIPRI_LIBRARY"),
         125,
         &format!(
-            "libhipri.so is neither beside {} nor in ../lib; set HIPRI_LIBRARY to its path",
+            "there is no libhipri.so for 64-bit x86 programs beside {} or in ../lib, \
+             ../lib/i386-linux-gnu, ../lib/x86_64-linux-gnu, ../lib32, ../lib64; \
+             set HIPRI_LIBRARY to its path",
             alone.display()
         ),
     );
+}
+
+/// On whatever kernel this is: it does not poll, or the file is not on a disk that does.
+#[test]
+fn a_check_tells_what_is_missing_and_what_to_do() {
+    let output = output(hipri_run().args(["--check", "/proc/self/status"]));
+    let said = stdout(&output);
+    let fact = "FAIL  /proc/self/status does not open with O_DIRECT: ";
+    let (_, remedy) = said.split_once(fact).expect(&said);
+    assert!(remedy
+        .lines()
+        .nth(1)
+        .unwrap()
+        .starts_with("      put the file on"));
+    let verdict = said.lines().last().unwrap();
+    assert_eq!(verdict, "Polled AIO does not work on /proc/self/status.");
+    assert_eq!(output.status.code(), Some(1));
 }

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Whether a file can be opened for direct I/O, and what that demands.
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use super::Finding;
+use crate::failure;
+
+/// Assumed where the kernel does not tell: more than any device demands.
+const SAFE_ALIGNMENT: usize = 4096;
+
+/// A file that is open for direct I/O.
+pub struct Direct {
+    path: PathBuf,
+    /// The file.
+    pub file: File,
+    /// What is known of it.
+    pub metadata: Metadata,
+    alignment: Option<Alignment>,
+}
+
+/// What direct I/O on a file must be multiples of, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Alignment {
+    offset: usize,
+    memory: usize,
+}
+
+impl Direct {
+    /// Opens `path` for reading past the page cache.
+    ///
+    /// # Errors
+    ///
+    /// What keeps it from that.
+    pub fn open(path: &Path) -> Result<Self, Finding> {
+        let shown = path.display();
+        let metadata = path.metadata().map_err(|error| {
+            let reason = failure::reason(&error);
+            Finding::bad(format!("{shown}: {reason}"), "name an existing file")
+        })?;
+        if metadata.is_dir() {
+            return Err(Finding::bad(
+                format!("{shown} is a directory"),
+                "name a file in it, or the block device that it is on",
+            ));
+        }
+        let mut options = OpenOptions::new();
+        let direct = options.read(true).custom_flags(libc::O_DIRECT).open(path);
+        let file = direct.map_err(|error| refusal(path, &error))?;
+        let alignment = Alignment::of(&file);
+        Ok(Direct {
+            path: path.to_owned(),
+            file,
+            metadata,
+            alignment,
+        })
+    }
+
+    /// Bytes that a read can have, and that memory can be aligned to.
+    pub fn block(&self) -> usize {
+        let known = self.alignment.map(|known| known.offset.max(known.memory));
+        known.unwrap_or(SAFE_ALIGNMENT)
+    }
+
+    /// That it is open, and what I/O on it must look like.
+    pub fn finding(&self) -> Finding {
+        let shown = self.path.display();
+        let demand = match self.alignment {
+            Some(Alignment { offset, memory }) => format!(
+                "for offsets and lengths in multiples of {offset} bytes, in memory aligned to {memory}"
+            ),
+            None => "for what its file system demands of offsets, lengths and memory".to_owned(),
+        };
+        Finding::good(format!("{shown} opens with O_DIRECT, {demand}"))
+    }
+}
+
+fn refusal(path: &Path, error: &io::Error) -> Finding {
+    let shown = path.display();
+    match error.raw_os_error() {
+        Some(libc::EINVAL) => Finding::bad(
+            format!("{shown} does not open with O_DIRECT: its file system does not support it"),
+            "put the file on one that does, such as ext4 or xfs on a disk",
+        ),
+        Some(libc::EACCES | libc::EPERM) => Finding::bad(
+            format!("{shown} may not be read"),
+            "run hipri-run --check as a user who may",
+        ),
+        _ => Finding::bad(
+            format!("{shown} does not open: {}", failure::reason(error)),
+            "name a file that does",
+        ),
+    }
+}
+
+impl Alignment {
+    /// What the kernel tells about a file; `None` where it does not.
+    fn of(file: &File) -> Option<Self> {
+        // SAFETY: all zeroes is a valid value, and the path is a valid string.
+        let status = unsafe {
+            let mut status: libc::statx = std::mem::zeroed();
+            let file = file.as_raw_fd();
+            let wanted = libc::STATX_DIOALIGN;
+            let flags = libc::AT_EMPTY_PATH;
+            match libc::statx(file, c"".as_ptr(), flags, wanted, &mut status) {
+                0 => status,
+                _ => return None,
+            }
+        };
+        let known = status.stx_mask & libc::STATX_DIOALIGN != 0 && status.stx_dio_offset_align > 0;
+        known.then_some(Alignment {
+            offset: status.stx_dio_offset_align as usize,
+            memory: status.stx_dio_mem_align as usize,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(path: &str) -> Finding {
+        match Direct::open(Path::new(path)) {
+            Err(finding) => finding,
+            Ok(_) => panic!("{path} was opened"),
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_opened_is_told_why() {
+        let directory = refused("/proc");
+        assert_eq!(directory.fact, "/proc is a directory");
+        let missing = refused("/no/such/file");
+        assert_eq!(missing.fact, "/no/such/file: no such file or directory");
+        let without = refused("/proc/self/status");
+        assert!(without.fact.contains("does not support it"), "{without}");
+    }
+
+    #[test]
+    fn the_block_satisfies_both_demands() {
+        let file = File::open("/proc/self/exe").unwrap();
+        let metadata = file.metadata().unwrap();
+        let mut direct = Direct {
+            path: "f".into(),
+            file,
+            metadata,
+            alignment: None,
+        };
+        assert_eq!(direct.block(), SAFE_ALIGNMENT);
+        direct.alignment = Some(Alignment {
+            offset: 512,
+            memory: 4,
+        });
+        assert_eq!(direct.block(), 512);
+        let finding = direct.finding().to_string();
+        assert!(finding.contains("multiples of 512 bytes, in memory aligned to 4"));
+    }
+}
