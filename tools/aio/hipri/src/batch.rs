@@ -179,7 +179,7 @@ mod tests {
         let batch = batch(&pointers, 2, 8).unwrap();
         batch.flag();
         batch.from(1).unflag();
-        assert_eq!(first.flags, 1 << 1 | FLAG_HIPRI);
+        assert_eq!(first.flags, (1 << 1) | FLAG_HIPRI);
         assert_eq!(rest.flags, 1 << 1);
         batch.first(1).unflag();
         assert_eq!(first.flags, 1 << 1);

@@ -45,7 +45,7 @@ impl Entry {
     }
 
     fn to_word(self) -> u64 {
-        u64::from(self.fd) << 32 | u64::from(self.term) << 8 | u64::from(self.code)
+        (u64::from(self.fd) << 32) | (u64::from(self.term) << 8) | u64::from(self.code)
     }
 }
 
