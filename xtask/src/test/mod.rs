@@ -7,6 +7,7 @@
 
 mod budget;
 mod case;
+mod differential;
 mod fio;
 mod host;
 mod kunit;
@@ -50,6 +51,7 @@ const STAGES: &[Runner] = &[
     ("selftests", selftests::run),
     ("libaio", libaio::run),
     ("fio", fio::run),
+    ("differential", differential::run),
     ("budget", budget::run),
 ];
 
