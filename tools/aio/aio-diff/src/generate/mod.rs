@@ -181,6 +181,19 @@ mod tests {
         );
     }
 
+    /// Whoever changes this number changes what all seeds mean that were written down.
+    #[test]
+    fn seeds_go_on_to_mean_what_they_meant() {
+        let text = programs()
+            .take(200)
+            .map(|program| serde_json::to_string(&program).unwrap())
+            .collect::<String>();
+        let hash = text
+            .bytes()
+            .fold(0, |hash, byte| mix(hash ^ u64::from(byte)));
+        assert_eq!(hash, 0x09b8_e698_a355_f2bc, "{hash:#x}");
+    }
+
     #[test]
     fn programs_survive_being_text() {
         for program in programs().take(100) {

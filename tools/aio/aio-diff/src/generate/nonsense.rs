@@ -103,7 +103,7 @@ impl Generator {
             Memory::Vectors { .. } => iocb.memory = self.bad_vectors(reads),
             Memory::Numbers { .. } => {
                 let word = self.random.word();
-                let buf = self.random.pick(&[0x1_0000, 1 << 32 | 1, word, 1]);
+                let buf = self.random.pick(&[0x1_0000, (1 << 32) | 1, word, 1]);
                 let nbytes = self.random.pick(&[0, 0, 1, 1 << 63]);
                 iocb.memory = Memory::Numbers { buf, nbytes };
             }
@@ -153,7 +153,7 @@ impl Generator {
             0 => segments.push(self.bad_segment(reads)),
             1 => {
                 let word = self.random.word();
-                let choices = [0, 1024, 1025, 1 << 32 | 1, 1 << 32, i64::MAX as u64, word];
+                let choices = [0, 1024, 1025, (1 << 32) | 1, 1 << 32, i64::MAX as u64, word];
                 count = Some(self.random.pick(&choices));
             }
             _ => table = self.bad_array(segments.len()),
