@@ -206,7 +206,15 @@ mod tests {
     };
     use crate::prelude::*;
 
-    struct Object([u64; 3]);
+    struct Object {
+        values: [u64; 3],
+    }
+
+    impl Object {
+        fn new(value: u64) -> Self {
+            Self { values: [value; 3] }
+        }
+    }
 
     static OBJECTS: KmemCache<Object> = KmemCache::new(c"kunit_rust_spare", CacheFlags::NONE);
 
@@ -222,7 +230,7 @@ mod tests {
     fn spares(nr: u64) -> Result<Spares<Object>> {
         let mut spares = Spares::new();
         for value in 0..nr {
-            spares.push(CacheBox::new(Object([value; 3]), GFP_KERNEL)?.drop_object());
+            spares.push(CacheBox::new(Object::new(value), GFP_KERNEL)?.drop_object());
         }
         Ok(spares)
     }
@@ -242,8 +250,8 @@ mod tests {
     fn memory_can_be_written_again() -> Result {
         let mut spares = spares(2)?;
         let memory = spares.pop().ok_or(ENOMEM)?;
-        let object = memory.write(Object([7; 3]));
-        assert_eq!(object.0, [7; 3]);
+        let object = memory.write(Object::new(7));
+        assert_eq!(object.values, [7; 3]);
         spares.push(object.drop_object());
         assert_eq!(count(spares), 2);
         Ok(())
