@@ -16,10 +16,11 @@ use crate::failure::{self, Failure};
 
 const NAME: &str = "libhipri.so";
 
-/// Pairs of folders which are what `$LIB` stands for in 64-bit and in 32-bit processes: of Debian,
-/// Fedora and Arch.
-const LIB: [[&str; 2]; 3] = [
+/// Pairs of folders which are what `$LIB` stands for in 64-bit and in 32-bit processes: of Debian
+/// with foreign packages, of Debian with libc6-i386, of Fedora and of Arch.
+const LIB: [[&str; 2]; 4] = [
     ["lib/x86_64-linux-gnu", "lib/i386-linux-gnu"],
+    ["lib/x86_64-linux-gnu", "lib32"],
     ["lib64", "lib"],
     ["lib", "lib32"],
 ];
@@ -180,7 +181,7 @@ mod tests {
 
     #[test]
     fn the_linker_chooses_between_two_installed_ones() {
-        for (name, [wide, narrow]) in ["debian", "fedora", "arch"].into_iter().zip(LIB) {
+        for (name, [wide, narrow]) in ["debian", "mixed", "fedora", "arch"].into_iter().zip(LIB) {
             for path in found(name, &[(wide, 2), (narrow, 1)]) {
                 assert_eq!(path.as_deref(), Some("$LIB/libhipri.so"));
             }
