@@ -435,10 +435,11 @@ FIXTURE(polling)
 FIXTURE_VARIANT(polling)
 {
 	const struct filesystem *fs;
+	bool has_holes;		/* and keeps files in one piece */
 };
 
-FIXTURE_VARIANT_ADD(polling, ext4) { .fs = &ext4 };
-FIXTURE_VARIANT_ADD(polling, xfs) { .fs = &xfs };
+FIXTURE_VARIANT_ADD(polling, ext4) { .fs = &ext4, .has_holes = true };
+FIXTURE_VARIANT_ADD(polling, xfs) { .fs = &xfs, .has_holes = true };
 FIXTURE_VARIANT_ADD(polling, vfat) { .fs = &vfat };
 
 FIXTURE_SETUP(polling)
@@ -493,8 +494,11 @@ TEST_F(polling, reads_and_overwrites_are_polled)
 
 	prep(&iocb, true, READ, self->fd, self->buf, BLOCK, 0);
 	EXPECT_LE(3, rounds_in_flight(self, &iocb, 5));
-	prep(&iocb, true, READ, self->fd, self->buf, 4 * BLOCK, 0);
-	EXPECT_LE(3, rounds_in_flight(self, &iocb, 5));
+	/* What lies in several pieces takes several bios, which are not polled. */
+	if (variant->has_holes) {
+		prep(&iocb, true, READ, self->fd, self->buf, 4 * BLOCK, 0);
+		EXPECT_LE(3, rounds_in_flight(self, &iocb, 5));
+	}
 	prep(&iocb, true, WRITE, self->fd, self->buf, BLOCK, 0);
 	EXPECT_LE(3, rounds_in_flight(self, &iocb, 5));
 }
@@ -505,6 +509,9 @@ TEST_F(polling, writes_that_allocate_complete_by_themselves)
 
 	prep(&iocb, true, WRITE, self->fd, self->buf, BLOCK, SIZE);
 	EXPECT_EQ(0, rounds_in_flight(self, &iocb, 1));
+	/* Where there are no holes, this allocates. */
+	if (!variant->has_holes)
+		return;
 	ASSERT_EQ(0, ftruncate(self->fd, 3 * SIZE));
 	iocb.aio_offset = 2 * SIZE;
 	EXPECT_EQ(0, rounds_in_flight(self, &iocb, 1));
