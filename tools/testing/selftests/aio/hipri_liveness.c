@@ -170,6 +170,70 @@ TEST_F(file, its_owner_freezes_the_file_system)
 	EXPECT_TRUE(all_are_done(self->ctx, UNREAPED));
 }
 
+/*
+ * A circle of three threads, of whom each waits for the next: one punches a hole, with
+ * the file's pages locked, and waits for the I/O; one reads into such a page, with the
+ * address space locked, and waits for the page; and we end the context, for which the
+ * address space has to be locked.
+ */
+
+struct puncher {
+	int fd;
+	int ret;
+	pthread_t thread;
+};
+
+static void *punch(void *arg)
+{
+	struct puncher *puncher = arg;
+
+	puncher->ret = fallocate(puncher->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				 SIZE / 2, BLOCK);
+	return NULL;
+}
+
+struct page_reader {
+	int fd;
+	char *page;
+	ssize_t ret;
+	pthread_t thread;
+};
+
+static void *read_into_page(void *arg)
+{
+	struct page_reader *reader = arg;
+
+	reader->ret = pread(reader->fd, reader->page, BLOCK, 0);
+	return NULL;
+}
+
+TEST_F(file, its_context_ends_behind_a_fault)
+{
+	struct page_reader reader = { .fd = open_device(&nullb, O_RDONLY | O_DIRECT) };
+	struct puncher puncher = { .fd = self->fd };
+
+	if (reader.fd < 0)
+		SKIP(return, "%s", skip_reason);
+	reader.page = mmap(NULL, BLOCK, PROT_READ | PROT_WRITE, MAP_SHARED, self->fd,
+			   (BLOCKS - 1) * BLOCK);
+	ASSERT_TRUE(reader.page != MAP_FAILED);
+	/* In memory, but not in a page table: so that who writes to it has to ask. */
+	ASSERT_EQ(0, reader.page[0]);
+	ASSERT_EQ(0, madvise(reader.page, BLOCK, MADV_DONTNEED));
+
+	ASSERT_TRUE(leave_unreaped(self, IOCB_CMD_PREAD));
+	ASSERT_EQ(0, pthread_create(&puncher.thread, NULL, punch, &puncher));
+	sleep_ms(20);
+	ASSERT_EQ(0, pthread_create(&reader.thread, NULL, read_into_page, &reader));
+	sleep_ms(20);
+	expect_in_time(0, sys_io_destroy(self->ctx));
+	ASSERT_EQ(0, pthread_join(puncher.thread, NULL));
+	EXPECT_EQ(0, puncher.ret);
+	ASSERT_EQ(0, pthread_join(reader.thread, NULL));
+	EXPECT_EQ(BLOCK, reader.ret);
+	munmap(reader.page, BLOCK);
+}
+
 /* It is polled in its first part, and the file system waits for the whole. */
 TEST_F(file, a_write_from_a_written_block_into_an_unwritten_one)
 {
