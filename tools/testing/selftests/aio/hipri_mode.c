@@ -7,7 +7,7 @@
 #include "kselftest_harness.h"
 
 #define EVENTS		8
-#define RACES		100
+#define RACES		60
 
 FIXTURE(mode)
 {

@@ -10,6 +10,7 @@
 #include "kselftest_harness.h"
 
 #define MOST		1024
+#define ROUNDS		25
 #define WAIT_MS		(20 * MSEC_PER_SEC)
 
 FIXTURE(teardown)
@@ -268,7 +269,7 @@ static void *submit_until_refused(void *arg)
 
 TEST_F_TIMEOUT(teardown, destroy_under_a_submitter, 60)
 {
-	for (int i = 0; i < 50; i++) {
+	for (int i = 0; i < ROUNDS; i++) {
 		struct user user = { .iocbs = self->iocbs, .events = self->events };
 
 		ASSERT_EQ(0, sys_io_setup(64, &user.ctx));
@@ -294,7 +295,7 @@ static void *destroy(void *arg)
 
 TEST_F_TIMEOUT(teardown, one_of_two_destroyers_wins, 60)
 {
-	for (int i = 0; i < 50; i++) {
+	for (int i = 0; i < ROUNDS; i++) {
 		struct user user = { 0 };
 		long ret;
 
