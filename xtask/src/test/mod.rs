@@ -51,11 +51,13 @@ const STAGES: &[Runner] = &[
     ("selftests", selftests::run),
     ("libaio", libaio::run),
     ("fio", fio::run),
-    ("differential", differential::run),
     ("budget", budget::run),
 ];
 
-/// Runs all stages; the last line is `N passed, N failed`, with `, N skipped` where there is any.
+/// Those that run only when they are named: they build a kernel more.
+const ON_REQUEST: &[Runner] = &[("differential", differential::run)];
+
+/// Runs the stages; the last line is `N passed, N failed`, with `, N skipped` where there is any.
 ///
 /// `STAGE=name[,name]` in the environment runs only these.
 pub fn test(ws: &Workspace, flavour: Flavour) -> Result<ExitCode> {
@@ -92,19 +94,17 @@ pub fn test(ws: &Workspace, flavour: Flavour) -> Result<ExitCode> {
     Ok(exit_code(totals, lost))
 }
 
-/// The stages that `list` names, with commas between them; all of them if it is empty.
+/// The stages that `list` names, with commas between them; if it is empty, all that need not be
+/// named.
 fn chosen_stages(list: &str) -> Result<Vec<Runner>> {
     if list.is_empty() {
         return Ok(STAGES.to_vec());
     }
-    let stage = |name: &str| STAGES.iter().find(|stage| stage.0 == name).copied();
+    let stages = || STAGES.iter().chain(ON_REQUEST);
+    let stage = |name: &str| stages().find(|stage| stage.0 == name).copied();
     list.split(',')
         .map(|name| {
-            let known = STAGES
-                .iter()
-                .map(|stage| stage.0)
-                .collect::<Vec<_>>()
-                .join(", ");
+            let known = stages().map(|stage| stage.0).collect::<Vec<_>>().join(", ");
             stage(name).with_context(|| format!("STAGE has {name}, but there are: {known}"))
         })
         .collect()
@@ -142,6 +142,7 @@ mod tests {
     fn stages_are_chosen_by_name() {
         assert_eq!(names("").len(), STAGES.len());
         assert_eq!(names("libaio,fio"), ["libaio", "fio"]);
+        assert_eq!(names("differential"), ["differential"]);
         assert!(chosen_stages("libaio,nothing").is_err());
     }
 
