@@ -113,8 +113,9 @@ impl WorkItem for Context {
     type Pointer = Arc<Context>;
 
     fn run(context: Arc<Context>) {
-        // Whoever ends a context polls for it.
-        if context.is_dead() {
+        // Not once the context is dead: who ends it polls for it, but comes to that only when it has
+        // unmapped the ring, and the lock for that may be held by somebody who waits for the I/O.
+        if context.drained.is_done() {
             return;
         }
         if context.liveness.take_polled() || look(&context) {
@@ -145,7 +146,7 @@ fn look(context: &Context) -> bool {
 }
 
 #[cfg(CONFIG_AIO_RUST_KUNIT_TEST)]
-#[kunit_tests(aio_liveness)]
+#[kernel::prelude::kunit_tests(aio_liveness)]
 mod tests {
     use super::*;
 
