@@ -94,6 +94,23 @@ pub unsafe extern "C" fn io_getevents(
     unsafe { libaio(numbers::IO_GETEVENTS, arguments) }
 }
 
+/// The arguments that all system calls which wait for events begin with.
+fn wait_arguments(
+    ctx: ContextId,
+    min_nr: c_long,
+    nr: c_long,
+    events: *mut Event,
+    timeout: *mut c_void,
+) -> [c_long; 5] {
+    [
+        ctx as c_long,
+        min_nr,
+        nr,
+        events as c_long,
+        timeout as c_long,
+    ]
+}
+
 /// libaio's `io_pgetevents`.
 ///
 /// # Safety
@@ -108,13 +125,7 @@ pub unsafe extern "C" fn io_pgetevents(
     timeout: *mut c_void,
     sigmask: *const SignalSet,
 ) -> c_int {
-    let wait = [
-        ctx as c_long,
-        min_nr,
-        nr,
-        events as c_long,
-        timeout as c_long,
-    ];
+    let wait = wait_arguments(ctx, min_nr, nr, events, timeout);
     // SAFETY: the caller's.
     unsafe { pgetevents(numbers::IO_PGETEVENTS, wait, sigmask) }
 }
@@ -133,13 +144,7 @@ pub unsafe extern "C" fn io_getevents_time64(
     events: *mut Event,
     timeout: *mut c_void,
 ) -> c_int {
-    let wait = [
-        ctx as c_long,
-        min_nr,
-        nr,
-        events as c_long,
-        timeout as c_long,
-    ];
+    let wait = wait_arguments(ctx, min_nr, nr, events, timeout);
     // SAFETY: the caller's.
     unsafe { pgetevents(numbers::IO_PGETEVENTS_TIME64, wait, core::ptr::null()) }
 }
@@ -159,13 +164,7 @@ pub unsafe extern "C" fn io_pgetevents_time64(
     timeout: *mut c_void,
     sigmask: *const SignalSet,
 ) -> c_int {
-    let wait = [
-        ctx as c_long,
-        min_nr,
-        nr,
-        events as c_long,
-        timeout as c_long,
-    ];
+    let wait = wait_arguments(ctx, min_nr, nr, events, timeout);
     // SAFETY: the caller's.
     unsafe { pgetevents(numbers::IO_PGETEVENTS_TIME64, wait, sigmask) }
 }
