@@ -226,6 +226,15 @@ static inline void set_hipri(struct iocb *iocb)
 	iocb->aio_flags |= IOCB_FLAG_HIPRI;
 }
 
+/* @nr polled reads of consecutive blocks of @fd into those of @buf. */
+static inline void prep_polled_reads(struct iocb *iocbs, int nr, int fd, char *buf)
+{
+	for (int i = 0; i < nr; i++) {
+		prep_pread(&iocbs[i], fd, buf + i * BLOCK, BLOCK, i * BLOCK);
+		set_hipri(&iocbs[i]);
+	}
+}
+
 static inline long submit_one(aio_context_t ctx, struct iocb *iocb)
 {
 	return sys_io_submit(ctx, 1, &iocb);

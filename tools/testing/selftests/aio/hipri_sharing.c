@@ -38,11 +38,7 @@ FIXTURE_SETUP(context)
 		SKIP(return, "%s", skip_reason);
 	self->buf = map_memory(EVENTS * BLOCK);
 	ASSERT_TRUE(!!self->buf);
-	for (int i = 0; i < EVENTS; i++) {
-		prep_pread(&self->iocbs[i], self->fd, self->buf + i * BLOCK, BLOCK,
-			   i * BLOCK);
-		set_hipri(&self->iocbs[i]);
-	}
+	prep_polled_reads(self->iocbs, EVENTS, self->fd, self->buf);
 	ASSERT_EQ(0, sys_io_setup(EVENTS, &self->ctx));
 	/* The context is polled from here on. */
 	ASSERT_EQ(BLOCK, submit_and_wait(self->ctx, &self->iocbs[0]));
