@@ -26,7 +26,7 @@ pub struct Boot<'a> {
     pub job: &'a Job,
     /// Kernel parameters on top of the usual ones.
     pub parameters: &'a str,
-    /// A machine that takes longer is lost.
+    /// A machine that takes longer is lost; for kernels that watch themselves it is stretched.
     pub timeout: Duration,
 }
 
@@ -48,7 +48,7 @@ const TICK: Duration = Duration::from_millis(50);
 /// How long the kernel may go on to say what it died of.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// How long a machine may take to power off after its job.
+/// How long a machine may take to power off after its job, at the product's pace.
 const POWER_OFF: Duration = Duration::from_secs(20);
 
 /// The size of the emulated NVMe namespace; it is sparse on the host.
@@ -87,6 +87,7 @@ impl Host<'_> {
         let mut watch = Watch {
             console: Follow::from_empty(&console)?,
             report: Follow::from_empty(&results.join(format!("{}.report.log", boot.name)))?,
+            power_off: self.pace.stretch(POWER_OFF),
             begun: false,
             status: None,
             fatal: None,
@@ -98,7 +99,7 @@ impl Host<'_> {
             .stdin(Stdio::null())
             .spawn()
             .context("cannot start bwrap")?;
-        let end = watch.until_the_end(child, boot.timeout, seen)?;
+        let end = watch.until_the_end(child, self.pace.stretch(boot.timeout), seen)?;
         let lost = |reason| Lost {
             boot: boot.name.to_owned(),
             reason,
@@ -150,6 +151,7 @@ impl Host<'_> {
             name: boot.name,
             parameters: boot.parameters,
             accelerator: self.accelerator,
+            pace: self.pace,
             console,
         }
     }
@@ -171,6 +173,8 @@ enum End {
 struct Watch {
     console: Follow,
     report: Follow,
+    /// How long the machine may take to power off after its job.
+    power_off: Duration,
     begun: bool,
     /// The job's exit status and when it came.
     status: Option<(i32, Instant)>,
@@ -208,7 +212,7 @@ impl Watch {
         let passed = |since: &Instant, limit| since.elapsed() > limit;
         if matches!(&self.fatal, Some((_, since)) if passed(since, LAST_WORDS)) {
             Some(End::Killed)
-        } else if matches!(&self.status, Some((_, since)) if passed(since, POWER_OFF)) {
+        } else if matches!(&self.status, Some((_, since)) if passed(since, self.power_off)) {
             Some(End::DidNotPowerOff)
         } else if passed(&start, timeout) {
             Some(End::TimedOut(timeout))

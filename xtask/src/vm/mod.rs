@@ -13,6 +13,7 @@ mod follow;
 mod image;
 mod job;
 mod lost;
+mod pace;
 mod preload;
 mod qemu;
 pub mod report;
@@ -32,6 +33,7 @@ use anyhow::Result;
 
 use crate::build::{build_root, BuildRoot, Workspace};
 use accelerator::Accelerator;
+use pace::Pace;
 
 /// What every boot on this host has in common.
 #[derive(Clone)]
@@ -42,6 +44,7 @@ pub struct Host<'a> {
     pub root: BuildRoot,
     image: PathBuf,
     accelerator: Accelerator,
+    pace: Pace,
 }
 
 impl<'a> Host<'a> {
@@ -56,6 +59,7 @@ impl<'a> Host<'a> {
             root,
             image,
             accelerator,
+            pace: Pace::of(ws.mode.as_deref()),
         };
         host.accelerator = accelerator::choose(&mut host, kernel)?;
         Ok(host)

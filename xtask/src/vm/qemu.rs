@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{bail, Context, Result};
 
 use super::accelerator::Accelerator;
+use super::pace::Pace;
 use crate::build::{command, BuildRoot};
 
 /// Emulated NVMe of older versions loses completions that are polled for.
@@ -49,6 +50,8 @@ pub struct Machine<'a> {
     pub parameters: &'a str,
     /// How the processors are run.
     pub accelerator: Accelerator,
+    /// How much memory it has, and what its kernel is told of its slowness.
+    pub pace: Pace,
     /// Where the console goes.
     pub console: Console,
 }
@@ -73,16 +76,21 @@ impl Machine<'_> {
             "-no-user-config",
             "-no-reboot",
         ]);
-        qemu.args(["-display", "none", "-machine", "q35", "-m", "2G"]);
+        qemu.args(["-display", "none", "-machine", "q35"]);
+        qemu.args(["-m", self.pace.memory]);
         qemu.args(self.accelerator.arguments().split(' '));
         qemu.args(["-kernel", &in_folder("/kernel", self.kernel)]);
-        qemu.args([
-            "-append",
-            format!("{PARAMETERS} {}", self.parameters).trim_end(),
-        ]);
+        qemu.args(["-append", &self.kernel_parameters()]);
         self.add_serial_ports(&mut qemu);
         self.add_disks(&mut qemu);
         Ok(qemu)
+    }
+
+    /// The usual ones, those of its pace, and its own, of which the last counts.
+    fn kernel_parameters(&self) -> String {
+        let all = [PARAMETERS, self.pace.parameters, self.parameters];
+        let given = all.into_iter().filter(|parameters| !parameters.is_empty());
+        given.collect::<Vec<_>>().join(" ")
     }
 
     fn add_serial_ports(&self, qemu: &mut Command) {
