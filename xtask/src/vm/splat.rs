@@ -45,7 +45,12 @@ const SIGNS: &[Sign] = &[
     complaint("KASAN:"),
     complaint("KCSAN:"),
     complaint("UBSAN:"),
-    complaint("kmemleak:"),
+    complaint("ODEBUG:"),
+    complaint("INFO: trying to register non-static key"),
+    complaint("INFO: lockdep is turned off"),
+    complaint("unreferenced object"),
+    complaint("new suspected memory leaks"),
+    complaint("Kernel memory leak detector disabled"),
     complaint("refcount_t:"),
     complaint("list_add corruption"),
     complaint("list_del corruption"),
@@ -231,9 +236,27 @@ mod tests {
             "nvme nvme0: I/O tag 1 (1001) QID 3 timeout, completion polled",
             "BUG aio_kiocb (Not tainted): Objects remaining",
             "WARNING: possible circular locking dependency detected",
+            "INFO: trying to register non-static key.",
+            "kmemleak: unreferenced object 0xffff888003c4b480 (size 64):",
+            "kmemleak: 2 new suspected memory leaks (see /sys/kernel/debug/kmemleak)",
+            "UBSAN: array-index-out-of-bounds in fs/x.c:1:2",
+            "ODEBUG: free active (active state 0) object: 00000000 object type: work_struct",
         ] {
             let console = format!("[    1.000000] {message}\n");
             assert_eq!(search_with(&console, ALLOWANCES, "2026-01-01"), [message]);
+        }
+    }
+
+    #[test]
+    fn a_detector_that_says_it_is_there_does_not_complain() {
+        for message in [
+            "kmemleak: Kernel memory leak detector initialized (mem pool available: 15692)",
+            "kasan: KernelAddressSanitizer initialized (generic)",
+            "kcsan: enabled early",
+            "Running RCU synchronous self tests",
+        ] {
+            let console = format!("[    1.000000] {message}\n");
+            assert!(search_with(&console, ALLOWANCES, "2026-01-01").is_empty());
         }
     }
 
