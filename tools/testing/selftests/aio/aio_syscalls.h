@@ -38,7 +38,7 @@
 #include <linux/aio_abi.h>
 #include <linux/fs.h>
 
-#include "kselftest.h"
+#include "kselftest_harness.h"
 
 /* Newer than the uapi headers this may be compiled against. */
 #ifndef IOCB_FLAG_HIPRI
@@ -64,8 +64,30 @@
 #define NSEC_PER_MSEC			1000000L
 #define MSEC_PER_SEC			1000L
 
+/*
+ * How many times longer than elsewhere everything may take here: more than once where
+ * the kernel watches itself, as KASAN has it do.
+ */
+static inline int time_scale(void)
+{
+	const char *scale = getenv("TIME_SCALE");
+
+	return scale && atoi(scale) > 1 ? atoi(scale) : 1;
+}
+
+/* Constructors without a priority come last: all tests are registered. */
+static void __attribute__((constructor)) stretch_timeouts(void)
+{
+	struct __fixture_metadata *fixture;
+	struct __test_metadata *test;
+
+	for (fixture = __fixture_list; fixture; fixture = fixture->next)
+		for (test = fixture->tests; test; test = test->next)
+			test->timeout *= time_scale();
+}
+
 /* What a call that must not wait may take on a slow, busy machine. */
-#define PROMPT_MS			4000
+#define PROMPT_MS			(4000 * time_scale())
 
 /* The head of the mapping whose address io_setup() returns. */
 struct aio_ring {
