@@ -12,6 +12,7 @@ mod shell;
 mod test;
 mod vm;
 
+mod variable;
 use std::process::ExitCode;
 
 use anyhow::Result;

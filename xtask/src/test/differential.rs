@@ -7,7 +7,6 @@
 //! makes smaller what came out differently; this boots the kernels in between. `SEED=` names other
 //! programs, `PROGRAMS=` asks for more or fewer; many are run in chunks.
 
-use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -19,6 +18,7 @@ use serde::Deserialize;
 use super::case::Case;
 use super::Bench;
 use crate::build::{self, command, Flavour};
+use crate::variable;
 use crate::vm::report::{Section, Sections};
 use crate::vm::{static_program, Boot, Job};
 
@@ -50,8 +50,8 @@ pub fn run(bench: &Bench) -> Result<Vec<Case>> {
         let reason = "it compares another kernel with the stock one";
         return Ok(vec![Case::skipped("kernels", reason)]);
     }
-    let seed = number_of("SEED", SEED)?;
-    let programs = number_of("PROGRAMS", PROGRAMS)?;
+    let seed = variable::number("SEED", SEED)?;
+    let programs = variable::number("PROGRAMS", PROGRAMS)?;
     println!("  SEED={seed:#x} PROGRAMS={programs}");
     let stock = build::kernel(bench.ws, Flavour::C, &bench.ws.fragments())?;
     let comparison = |name, against, boots, programs| Comparison {
@@ -76,22 +76,6 @@ pub fn run(bench: &Bench) -> Result<Vec<Case>> {
     let polled = programs.div_ceil(POLLED_SHARE);
     cases.extend(comparison("polling", "polling", &polling, polled).cases(&program)?);
     Ok(cases)
-}
-
-/// The number that an environment variable has, in decimal or behind `0x`.
-fn number_of(variable: &str, default: u64) -> Result<u64> {
-    let text = env::var(variable).unwrap_or_default();
-    if text.is_empty() {
-        return Ok(default);
-    }
-    parse_number(&text).with_context(|| format!("{variable}={text} is not a number"))
-}
-
-fn parse_number(text: &str) -> Option<u64> {
-    match text.strip_prefix("0x") {
-        Some(digits) => u64::from_str_radix(digits, 16).ok(),
-        None => text.parse().ok(),
-    }
 }
 
 /// One life of a machine.
@@ -344,13 +328,6 @@ mod tests {
     #[test]
     fn nothing_compared_is_no_success() {
         assert_eq!(printed(&Report::default())[0], "not ok no difference");
-    }
-
-    #[test]
-    fn numbers_are_decimal_or_hexadecimal() {
-        assert_eq!(parse_number("10000"), Some(10_000));
-        assert_eq!(parse_number("0xff"), Some(255));
-        assert_eq!(parse_number("many"), None);
     }
 
     #[test]
