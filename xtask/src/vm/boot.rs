@@ -13,7 +13,7 @@ use anyhow::{bail, Context, Result};
 use super::follow::Follow;
 use super::qemu::{Console, Machine};
 use super::report::Line;
-use super::{splat, Host, Job, Lost};
+use super::{nvme, splat, Host, Job, Lost};
 use crate::build::command;
 
 /// What to boot.
@@ -107,7 +107,7 @@ impl Host<'_> {
             console: console.clone(),
         };
         let status = watch.verdict(&end).map_err(lost)?;
-        let splats = splat::search(&fs::read(&console)?)?;
+        let splats = splat::search(&fs::read(&console)?, boot.job.provokes)?;
         Ok(Booted {
             status,
             splats,
@@ -126,13 +126,17 @@ impl Host<'_> {
         qemu.status().context("cannot start bwrap")
     }
 
-    /// A folder with the job and an empty NVMe namespace.
+    /// A folder with the job and empty NVMe namespaces.
     fn scratch(&self, job: &Job) -> Result<tempfile::TempDir> {
         let parent = self.ws.build.join("tmp");
         fs::create_dir_all(&parent)?;
         let scratch = tempfile::tempdir_in(parent)?;
         job.write_archive(&scratch.path().join("job.tar"))?;
         File::create(scratch.path().join("nvme.raw"))?.set_len(NVME_BYTES)?;
+        for nvme in &job.nvmes {
+            let path = scratch.path().join(format!("{}.raw", nvme.name()));
+            File::create(path)?.set_len(nvme::BYTES)?;
+        }
         Ok(scratch)
     }
 
@@ -149,6 +153,8 @@ impl Host<'_> {
             scratch,
             results,
             name: boot.name,
+            nvmes: &boot.job.nvmes,
+            monitor: boot.job.monitor,
             parameters: boot.parameters,
             accelerator: self.accelerator,
             pace: self.pace,

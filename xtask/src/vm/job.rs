@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What a machine is to do: a folder with a program named `run`, handed over as a tar disk.
+//! What a machine is to do: a folder with a program named `run`, handed over as a tar disk; with
+//! what it takes and what it makes the kernel say.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -10,11 +11,18 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 
+use super::nvme::Nvme;
 use crate::build::{command, Workspace};
 
 /// The files of a job. In the guest they lie in `/run/job`, whose `bin` is on the path.
 pub struct Job {
     folder: TempDir,
+    /// NVMe devices on top of the usual one.
+    pub nvmes: Vec<Nvme>,
+    /// Whether QEMU's monitor is to listen at `<name of the boot>.monitor` in the results.
+    pub monitor: bool,
+    /// Complaints that the job provokes: what they contain.
+    pub provokes: &'static [&'static str],
 }
 
 impl Job {
@@ -24,10 +32,15 @@ impl Job {
         fs::create_dir_all(&scratch)?;
         let job = Self {
             folder: tempfile::tempdir_in(scratch)?,
+            nvmes: Vec::new(),
+            monitor: false,
+            provokes: &[],
         };
         let scripts = ws.root.join("guest");
         job.add(&scripts.join(script), "run")?;
-        job.add(&scripts.join("report.sh"), "report.sh")?;
+        for library in ["report.sh", "disks.sh"] {
+            job.add(&scripts.join(library), library)?;
+        }
         Ok(job)
     }
 

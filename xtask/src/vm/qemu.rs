@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{bail, Context, Result};
 
 use super::accelerator::Accelerator;
+use super::nvme::Nvme;
 use super::pace::Pace;
 use crate::build::{command, BuildRoot};
 
@@ -40,12 +41,16 @@ pub struct Machine<'a> {
     pub kernel: &'a Path,
     /// The guest's root disk, of which a snapshot is written to.
     pub image: &'a Path,
-    /// A folder with `job.tar` and `nvme.raw`, where the snapshot goes too.
+    /// A folder with `job.tar` and the namespaces, where the snapshot goes too.
     pub scratch: &'a Path,
     /// A folder for `<name>.console.log` and `<name>.report.log`.
     pub results: &'a Path,
     /// The name of the boot.
     pub name: &'a str,
+    /// NVMe devices on top of the usual one.
+    pub nvmes: &'a [Nvme],
+    /// Whether the monitor listens at `<name>.monitor` in the results.
+    pub monitor: bool,
     /// Kernel parameters on top of the usual ones.
     pub parameters: &'a str,
     /// How the processors are run.
@@ -83,6 +88,10 @@ impl Machine<'_> {
         qemu.args(["-append", &self.kernel_parameters()]);
         self.add_serial_ports(&mut qemu);
         self.add_disks(&mut qemu);
+        if self.monitor {
+            let socket = format!("unix:/results/{}.monitor,server=on,wait=off", self.name);
+            qemu.args(["-qmp", &socket]);
+        }
         Ok(qemu)
     }
 
@@ -114,6 +123,9 @@ impl Machine<'_> {
         qemu.args(["-drive", "file=job.tar,if=virtio,format=raw,readonly=on"]);
         qemu.args(["-drive", "file=nvme.raw,if=none,id=nvme0,format=raw"]);
         qemu.args(["-device", "nvme,serial=nvme0,drive=nvme0"]);
+        for nvme in self.nvmes {
+            qemu.args(nvme.arguments());
+        }
     }
 }
 

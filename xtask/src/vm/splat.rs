@@ -98,9 +98,16 @@ pub fn fatal(line: &str) -> Option<String> {
 }
 
 /// All complaints of a console, and the allowances that are past their last day.
-pub fn search(console: &[u8]) -> Result<Vec<String>> {
+///
+/// What contains one of `provoked` was asked for.
+pub fn search(console: &[u8], provoked: &[&str]) -> Result<Vec<String>> {
     let console = String::from_utf8_lossy(console);
-    Ok(search_with(&console, ALLOWANCES, &today()?))
+    let complaints = search_with(&console, ALLOWANCES, &today()?);
+    let is_provoked = |message: &String| provoked.iter().any(|text| message.contains(text));
+    Ok(complaints
+        .into_iter()
+        .filter(|message| !is_provoked(message))
+        .collect())
 }
 
 fn search_with(console: &str, allowances: &[Allowance], today: &str) -> Vec<String> {
@@ -245,6 +252,13 @@ mod tests {
             let console = format!("[    1.000000] {message}\n");
             assert_eq!(search_with(&console, ALLOWANCES, "2026-01-01"), [message]);
         }
+    }
+
+    #[test]
+    fn what_was_provoked_is_no_complaint() {
+        let console = b"[    1.000000] blk: I/O error, dev x\n[    2.000000] WARNING: y\n";
+        assert_eq!(search(console, &[]).unwrap().len(), 2);
+        assert_eq!(search(console, &["I/O error"]).unwrap(), ["WARNING: y"]);
     }
 
     #[test]
