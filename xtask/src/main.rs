@@ -10,6 +10,7 @@ mod check;
 mod run;
 mod shell;
 mod test;
+mod soak;
 mod vm;
 
 mod variable;
@@ -42,6 +43,8 @@ enum Verb {
     /// Measure both kernels: instructions per I/O, and an emulated NVMe device.
     Bench,
     /// Build the kernel and print the path of its bzImage.
+    /// Do AIO of all kinds at once, for an hour or MINUTES=N.
+    Soak,
     Kernel,
     /// Boot the kernel into an interactive shell with fio in it.
     Shell,
@@ -71,6 +74,7 @@ fn dispatch(arguments: &Arguments) -> Result<ExitCode> {
         Verb::Shell => shell::shell(&workspace, flavour),
         Verb::Kernel => kernel(&workspace, flavour),
         Verb::Check => check::check(&workspace),
+        Verb::Soak => soak::soak(&workspace, flavour),
         Verb::Help => help(),
     }
 }
