@@ -5,8 +5,8 @@
 use anyhow::{Context, Result};
 use seccompiler::{SeccompAction, SeccompFilter, TargetArch};
 
-/// What the default profile of Docker, containerd and Podman refuses to a process without
-/// capabilities, but for what it decides by arguments (clone(2), personality(2), socket(2)).
+/// What the default profile of Docker and containerd refuses to a process without capabilities, but
+/// for what it decides by arguments (clone(2), personality(2), socket(2)).
 ///
 /// The profile is a list of what is allowed; this is the rest of it that programs may know. io_uring
 /// was taken off that list in 2023.
