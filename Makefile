@@ -8,7 +8,7 @@
 export KERNEL KERNEL_SRC MODE
 
 XTASK := cargo run --quiet --release --locked --manifest-path xtask/Cargo.toml --
-VERBS := run test bench soak kernel shell check help
+VERBS := run test bench soak kernel shell check series help
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:

@@ -8,6 +8,7 @@ mod bench;
 mod build;
 mod check;
 mod run;
+mod series;
 mod shell;
 mod test;
 mod soak;
@@ -50,6 +51,8 @@ enum Verb {
     Shell,
     /// Format, lints, checkpatch, sparse and documentation, without booting.
     Check,
+    /// Write the patch series to build/series and verify it.
+    Series,
     /// Print this help.
     Help,
 }
@@ -75,6 +78,7 @@ fn dispatch(arguments: &Arguments) -> Result<ExitCode> {
         Verb::Kernel => kernel(&workspace, flavour),
         Verb::Check => check::check(&workspace),
         Verb::Soak => soak::soak(&workspace, flavour),
+        Verb::Series => series::series(&workspace),
         Verb::Help => help(),
     }
 }

@@ -189,7 +189,7 @@ pub fn staged_tree(ws: &Workspace, flavour: Flavour) -> Result<PathBuf> {
 /// Starts a new object tree from the product's of the same source tree, if that was built.
 ///
 /// To make it is then as if the configuration had changed: most objects stay.
-fn seed(objects: &Path, product: &Path) -> Result<()> {
+pub fn seed(objects: &Path, product: &Path) -> Result<()> {
     if objects.exists() || !product.join("vmlinux").exists() {
         return Ok(());
     }

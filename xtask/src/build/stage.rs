@@ -52,7 +52,8 @@ pub fn staged(ws: &Workspace, pristine: &Pristine, flavour: Flavour) -> Result<S
     })
 }
 
-fn bring_up_to_date(tree: &Path, pristine: &Pristine, overlay: &Overlay) -> Result<()> {
+/// Makes `tree` the pristine one with `overlay` in it; who calls has locked it against others.
+pub fn bring_up_to_date(tree: &Path, pristine: &Pristine, overlay: &Overlay) -> Result<()> {
     let record = beside(tree, ".overlay");
     let before = if tree.exists() {
         read_record(&record)?

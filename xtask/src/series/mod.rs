@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! `make series`: the overlay as mails, of which each is one patch with one purpose.
+//!
+//! The texts of `series/` say what each patch is for and what of the overlay it takes. The mails
+//! are written to `build/series`, applied with git am, and must give the overlay's tree. With
+//! `CHECK=1`, the kernel is built and booted after each of them.
+
+mod checkpatch;
+mod identity;
+mod message;
+mod repository;
+mod script;
+mod split;
+mod steps;
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{ensure, Context, Result};
+
+use crate::build::overlay::Overlay;
+use crate::build::{build_root, has_extension, source, Workspace};
+use identity::Identity;
+use message::Series;
+use repository::Repository;
+
+/// The folder of the texts, in the clone.
+const TEXTS: &str = "series";
+
+/// What the cover letter has in place of the kernel that the series is for.
+const BASE: &str = "@BASE@";
+
+/// The variable that has every step built and booted.
+const CHECK: &str = "CHECK";
+
+/// Writes the series, verifies it, and lets checkpatch look at it.
+pub fn series(ws: &Workspace) -> Result<ExitCode> {
+    let texts = ws.root.join(TEXTS);
+    let author = Identity::wanted(&ws.root)?;
+    let root = build_root(ws)?;
+    let pristine = source::pristine(ws, &root)?;
+    let overlay = Overlay::plan(&ws.root, &pristine.path)?;
+    let mut series = Series::read(&texts)?;
+    series.cover = series.cover.replace(BASE, &version(&pristine.path)?);
+    let stages = split::split(&overlay, &pristine.path, &series.patches)?;
+    let mut repository = Repository::new(
+        &ws.build.join("tmp"),
+        &pristine.path,
+        &overlay,
+        &author,
+        last_change(&ws.root),
+    )?;
+    for (stage, patch) in stages.iter().zip(&series.patches) {
+        repository.commit(stage, &patch.message)?;
+    }
+    let patches = export(&repository, &series, &ws.build.join("series"))?;
+    verify(&repository, &overlay, &patches)?;
+    checkpatch::check(&root, &pristine.path, &texts, &patches)?;
+    if env::var(CHECK).is_ok_and(|value| value == "1") {
+        steps::check(ws, &root, &pristine, &stages, &series.patches)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes the mails to `folder`, in which no older ones stay, and prints their paths.
+fn export(repository: &Repository, series: &Series, folder: &Path) -> Result<Vec<PathBuf>> {
+    fs::create_dir_all(folder)?;
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if has_extension(&path, "patch") {
+            fs::remove_file(path)?;
+        }
+    }
+    let patches = repository.export(&series.cover, folder)?;
+    for patch in &patches {
+        println!("{}", patch.display());
+    }
+    Ok(patches)
+}
+
+/// Applies the mails and compares what comes out with the overlay.
+fn verify(repository: &Repository, overlay: &Overlay, patches: &[PathBuf]) -> Result<()> {
+    let applied = repository.applied(patches)?;
+    let wanted = repository.overlaid(overlay)?;
+    if applied != wanted {
+        println!("{}", repository.difference(&wanted, &applied)?);
+    }
+    ensure!(
+        applied == wanted,
+        "git am of the patches does not give the overlay's tree"
+    );
+    println!(
+        "git am: {} patches give the overlay's tree, {} files, {applied}",
+        patches.len(),
+        overlay.files.len()
+    );
+    Ok(())
+}
+
+/// The name of the kernel in `tree`, such as Linux 7.3.4.
+fn version(tree: &Path) -> Result<String> {
+    let makefile = fs::read_to_string(tree.join("Makefile"))?;
+    let value = |name: &str| {
+        makefile
+            .lines()
+            .filter_map(|line| line.split_once('='))
+            .find(|(left, _)| left.trim() == name)
+            .map(|(_, right)| right.trim().to_owned())
+            .with_context(|| format!("the kernel's Makefile has no {name}"))
+    };
+    let (version, patchlevel) = (value("VERSION")?, value("PATCHLEVEL")?);
+    let sublevel = match value("SUBLEVEL")?.as_str() {
+        "0" => String::new(),
+        number => format!(".{number}"),
+    };
+    let extra = value("EXTRAVERSION")?;
+    Ok(format!("Linux {version}.{patchlevel}{sublevel}{extra}"))
+}
+
+/// When the clone was last committed to, so that the same commit gives the same mails.
+fn last_change(clone: &Path) -> Option<String> {
+    let mut git = Command::new("git");
+    git.arg("-C").arg(clone).args(["log", "-1", "--format=%cI"]);
+    let output = git.output().ok().filter(|output| output.status.success())?;
+    Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_is_named_as_it_is_released() {
+        let folder = tempfile::tempdir().unwrap();
+        let named = |sublevel: &str, extra: &str| {
+            let text = format!(
+                "VERSION = 7\nPATCHLEVEL = 3\nSUBLEVEL = {sublevel}\nEXTRAVERSION ={extra}\n"
+            );
+            fs::write(folder.path().join("Makefile"), text).unwrap();
+            version(folder.path()).unwrap()
+        };
+        assert_eq!(named("4", ""), "Linux 7.3.4");
+        assert_eq!(named("0", " -rc1"), "Linux 7.3-rc1");
+    }
+}

@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Whether the kernel builds, boots and passes its unit tests after each patch.
+//!
+//! The steps are built one after the other in a source tree and an object tree of their own, so
+//! that each compiles only what its patch touches.
+
+use std::collections::BTreeSet;
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{bail, ensure, Context, Result};
+
+use super::message::Patch;
+use super::script::Step;
+use crate::build::kmake::KernelMake;
+use crate::build::lock::{self, CacheLock};
+use crate::build::overlay::Overlay;
+use crate::build::source::Pristine;
+use crate::build::{beside, config, key, seed, stage, BuildRoot, Flavour, Workspace};
+use crate::vm::{kernel_message, Boot, Host, Job};
+
+/// The fragment under `configs/` with the unit tests.
+const UNIT_TESTS: &str = "kunit";
+
+/// What is done in each machine: a script in `guest/`.
+const SMOKE_TEST: &str = "series-step";
+
+const TIMEOUT: Duration = Duration::from_secs(300);
+
+/// What all steps are built with.
+struct Builder<'a> {
+    ws: &'a Workspace,
+    root: &'a BuildRoot,
+    pristine: &'a Pristine,
+    tree: PathBuf,
+    objects: PathBuf,
+    logs: PathBuf,
+    _lock: CacheLock,
+}
+
+/// Builds and boots the steps that `STEPS` of the environment names, or all.
+///
+/// `stages` is the overlay after each of `patches`.
+pub fn check(
+    ws: &Workspace,
+    root: &BuildRoot,
+    pristine: &Pristine,
+    stages: &[Overlay],
+    patches: &[Patch],
+) -> Result<()> {
+    let chosen = chosen(&env::var("STEPS").unwrap_or_default(), stages.len())?;
+    let whole = stages.last().context("there are no patches")?;
+    let builder = Builder::prepare(ws, root, pristine, whole)?;
+    let mut host = None;
+    for step in &chosen {
+        let image = builder.build(*step, &stages[step - 1], whole)?;
+        let host = match &mut host {
+            Some(host) => host,
+            none => none.insert(Host::prepare(ws, &image)?),
+        };
+        let passed = boot(host, *step, &image)?;
+        let subject = patches[step - 1].subject();
+        println!("ok {step:2} builds, boots, {passed} KUnit suites: {subject}");
+    }
+    println!("{} of {} steps build and boot", chosen.len(), stages.len());
+    Ok(())
+}
+
+impl Builder<'_> {
+    /// Readies the trees; objects start from a kernel of the whole series, if one was built.
+    fn prepare<'a>(
+        ws: &'a Workspace,
+        root: &'a BuildRoot,
+        pristine: &'a Pristine,
+        whole: &Overlay,
+    ) -> Result<Builder<'a>> {
+        let tree = ws
+            .cache
+            .join("stage")
+            .join(format!("{}-series", pristine.key));
+        let builder = Builder {
+            ws,
+            root,
+            pristine,
+            objects: pristine.objects_folder(ws, root, "series"),
+            logs: ws.build.join("series"),
+            _lock: lock::exclusive(&beside(&tree, ".lock"))?,
+            tree,
+        };
+        let product = format!("{}-{UNIT_TESTS}", Flavour::Rust.name());
+        let _source = lock::exclusive(&pristine.lock_file(ws))?;
+        seed(
+            &builder.objects,
+            &pristine.objects_folder(ws, root, &product),
+        )?;
+        // What a step lacks must look changed to objects that were made from the whole.
+        stage::bring_up_to_date(&builder.tree, pristine, whole)?;
+        Ok(builder)
+    }
+
+    /// Builds one step; returns its image.
+    fn build(&self, step: Step, overlay: &Overlay, whole: &Overlay) -> Result<PathBuf> {
+        eprintln!("step {step}");
+        stage::bring_up_to_date(&self.tree, self.pristine, overlay)?;
+        let make = KernelMake {
+            root: self.root,
+            tree: &self.tree,
+            objects: &self.objects,
+        };
+        let log = |what: &str| self.logs.join(format!("{what}-{step:02}.log"));
+        let fragment = self.fragment(step, overlay, whole)?;
+        let symbols = key::of([&self.pristine.generation, &overlay.kconfig_key()]);
+        let content = key::of([&self.pristine.generation, &overlay.key()]);
+        make.configure(&[fragment], &symbols, &log("config"))?;
+        make.image(&content, &log("build"))
+            .with_context(|| format!("after patch {step}"))?;
+        Ok(self.objects.join("arch/x86/boot/bzImage"))
+    }
+
+    /// The configuration of the whole series without the symbols that come with later patches.
+    fn fragment(&self, step: Step, overlay: &Overlay, whole: &Overlay) -> Result<PathBuf> {
+        let paths = config::fragments(self.ws, Flavour::Rust, &[UNIT_TESTS])?;
+        let mut text = String::new();
+        for path in paths {
+            text += &fs::read_to_string(&path)
+                .with_context(|| format!("cannot read {}", path.display()))?;
+        }
+        let later = &symbols(whole) - &symbols(overlay);
+        let path = self.logs.join(format!("step-{step:02}.config"));
+        fs::write(&path, without(&text, &later))?;
+        Ok(path)
+    }
+}
+
+/// Boots a step, runs the smoke test, and returns how many suites of unit tests passed.
+fn boot(host: &Host, step: Step, image: &Path) -> Result<usize> {
+    let job = Job::of_script(host.ws, SMOKE_TEST)?;
+    let booted = host.boot(
+        &Boot {
+            name: &format!("series-{step:02}"),
+            kernel: image,
+            job: &job,
+            parameters: "",
+            timeout: TIMEOUT,
+        },
+        &mut |_| (),
+    )?;
+    booted
+        .require_clean()
+        .with_context(|| format!("after patch {step}"))?;
+    let console = fs::read(&booted.console)?;
+    suites(&String::from_utf8_lossy(&console))
+        .with_context(|| format!("after patch {step}, see {}", booted.console.display()))
+}
+
+/// How many suites a console says have passed. One case that failed is an error.
+fn suites(console: &str) -> Result<usize> {
+    let messages = console.lines().filter_map(kernel_message);
+    let mut passed = 0;
+    for message in messages {
+        if message.trim_start().starts_with("not ok ") {
+            bail!("a unit test failed: {}", message.trim());
+        }
+        passed += usize::from(message.starts_with("ok "));
+    }
+    ensure!(passed > 0, "no unit tests ran");
+    Ok(passed)
+}
+
+/// The steps that a list with commas names, of `count`; all of them if it is empty.
+fn chosen(list: &str, count: usize) -> Result<Vec<Step>> {
+    if list.is_empty() {
+        return Ok((1..=count).collect());
+    }
+    list.split(',')
+        .map(|word| {
+            let step = word.parse().ok().filter(|step| (1..=count).contains(step));
+            step.with_context(|| format!("STEPS has {word}, but there are the steps 1 to {count}"))
+        })
+        .collect()
+}
+
+/// The configuration symbols that the Kconfig files of an overlay define.
+fn symbols(overlay: &Overlay) -> BTreeSet<String> {
+    let is_kconfig = |path: &Path| {
+        let name = path.file_name().unwrap_or_default();
+        name.as_encoded_bytes().starts_with(b"Kconfig")
+    };
+    let symbol = |line: &str| {
+        let name = line
+            .strip_prefix("config ")
+            .or(line.strip_prefix("menuconfig "))?;
+        Some(format!("CONFIG_{}", name.trim()))
+    };
+    let files = overlay.files.iter().filter(|(path, _)| is_kconfig(path));
+    files
+        .flat_map(|(_, file)| {
+            let text = String::from_utf8_lossy(&file.content);
+            text.lines().filter_map(symbol).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+/// The lines of a configuration that do not set one of `symbols`.
+fn without(text: &str, symbols: &BTreeSet<String>) -> String {
+    let is_set = |line: &&str| {
+        line.split_once('=')
+            .is_some_and(|(symbol, _)| symbols.contains(symbol))
+    };
+    text.lines()
+        .filter(|line| !is_set(line))
+        .map(|line| format!("{line}\n"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::build::overlay::{Origin, Staged};
+
+    #[test]
+    fn steps_are_named_by_number() {
+        assert_eq!(chosen("", 3).unwrap(), [1, 2, 3]);
+        assert_eq!(chosen("3,1", 3).unwrap(), [3, 1]);
+        for list in ["0", "4", "1,", "one"] {
+            assert!(chosen(list, 3).is_err(), "{list}");
+        }
+    }
+
+    #[test]
+    fn a_step_has_no_symbols_of_later_ones() {
+        let overlay = |text: &str| {
+            let staged = |text: &str| Staged {
+                content: text.into(),
+                mode: 0o644,
+                origin: Origin::Added,
+            };
+            let files = [
+                ("fs/aio/Kconfig", staged(text)),
+                ("fs/aio/a.c", staged("config C\n")),
+            ];
+            let files = files.map(|(path, file)| (path.into(), file));
+            Overlay {
+                files: files.into(),
+            }
+        };
+        let whole = symbols(&overlay("config A\n\thelp\nmenuconfig B_C\n"));
+        let later = &whole - &symbols(&overlay("config A\n"));
+        assert_eq!(later.iter().collect::<Vec<_>>(), ["CONFIG_B_C"]);
+        let text = "# words\nCONFIG_A=y\nCONFIG_B_C=y\nCONFIG_B=y\n";
+        assert_eq!(without(text, &later), "# words\nCONFIG_A=y\nCONFIG_B=y\n");
+    }
+
+    #[test]
+    fn suites_are_counted_and_one_that_failed_is_an_error() {
+        let line = |text: &str| format!("[    1.000000] {text}\n");
+        let passed = [
+            line("KTAP version 1"),
+            line("    ok 1 a case"),
+            line("ok 1 a suite"),
+            line("ok 2 another"),
+        ]
+        .concat();
+        assert_eq!(suites(&passed).unwrap(), 2);
+        let failed = passed.clone() + &line("        not ok 1 a case");
+        assert!(suites(&failed).is_err());
+        assert!(suites("").is_err());
+    }
+}
