@@ -13,7 +13,7 @@ use crate::build::{self, Flavour};
 use crate::vm::{kernel_message, Boot, Job};
 
 /// The fragment under `configs/` that a kernel with the suites has.
-const FRAGMENT: &str = "kunit";
+pub const FRAGMENT: &str = "kunit";
 
 /// What must be among the suites, by the beginning of its name.
 const EXPECTED_SUITES: &[&str] = &[

@@ -8,6 +8,7 @@
 mod budget;
 mod case;
 mod differential;
+mod documents;
 mod fio;
 mod host;
 mod kunit;
@@ -48,6 +49,7 @@ type Runner = (&'static str, fn(&Bench) -> Result<Vec<Case>>);
 const STAGES: &[Runner] = &[
     ("host", host::run),
     ("kunit", kunit::run),
+    ("documents", documents::run),
     ("selftests", selftests::run),
     ("libaio", libaio::run),
     ("fio", fio::run),

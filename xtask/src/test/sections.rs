@@ -9,7 +9,7 @@ use anyhow::Result;
 use super::case::{boot_cases, Case};
 use super::Bench;
 use crate::vm::report::{Section, Sections};
-use crate::vm::{Boot, Job};
+use crate::vm::{Boot, Host, Job};
 
 /// Boots the kernel under test for `job`, makes cases of each section by `cases_of`, and prints
 /// how each section ended when it did.
@@ -20,16 +20,25 @@ pub fn run(
     timeout: Duration,
     cases_of: fn(&Section) -> Vec<Case>,
 ) -> Result<Vec<Case>> {
-    let boot = Boot {
+    let machine = Boot {
         name,
         kernel: &bench.bzimage,
         job,
         parameters: "",
         timeout,
     };
+    boot(&bench.host, &machine, cases_of)
+}
+
+/// The same, on a machine of its own kind.
+pub fn boot(
+    host: &Host,
+    boot: &Boot,
+    cases_of: impl Fn(&Section) -> Vec<Case>,
+) -> Result<Vec<Case>> {
     let mut sections = Sections::default();
     let mut cases = Vec::new();
-    let booted = bench.host.boot(&boot, &mut |line| {
+    let booted = host.boot(boot, &mut |line| {
         if let Some(section) = sections.line(line) {
             let found = cases_of(&section);
             print(&section.name, &found);

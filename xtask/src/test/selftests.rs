@@ -69,7 +69,7 @@ pub fn run(bench: &Bench) -> Result<Vec<Case>> {
 }
 
 /// Installs the tree's user-space headers into `folder`/headers.
-fn install_headers(bench: &Bench, tree: &Path, folder: &Path) -> Result<()> {
+pub fn install_headers(bench: &Bench, tree: &Path, folder: &Path) -> Result<()> {
     let mut make = bench
         .host
         .root

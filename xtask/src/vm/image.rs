@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The guest's disk: a small Debian with fio and file system tools, and our process 1.
+//! The guest's disk: a small Debian with fio, tracers and file system tools, and our process 1.
 //!
 //! Two steps, each cached by what it is made from: mmdebstrap's archive of packages, which needs a
 //! network, and the ext4 image of it and of `guest/init`, which takes two seconds. Machines write
@@ -25,12 +25,15 @@ const DEBIAN: Debian = Debian {
         "fio",
         "iproute2",
         "libaio1t64",
+        "linux-perf",
+        "mandoc",
         "mount",
         "procps",
         "strace",
+        "trace-cmd",
         "xfsprogs",
     ],
-    lines: 700,
+    lines: 900,
 };
 
 /// The size of the disk; it is sparse on the host.

@@ -27,7 +27,9 @@ pub use job::Job;
 pub use lost::Lost;
 pub use monitor::Monitor;
 pub use nvme::Nvme;
-pub use preload::{preload_cargo, preload_programs, static_program, PreloadPrograms};
+pub use preload::{
+    add_static_programs, preload_cargo, preload_programs, static_program, PreloadPrograms,
+};
 pub use qemu::banner as qemu_banner;
 pub use splat::kernel_message;
 

@@ -52,6 +52,15 @@ pub fn static_program(ws: &Workspace, root: &BuildRoot, package: &str) -> Result
     Ok(folder.join(package))
 }
 
+/// Puts the programs that README.md shows beside hipri-run on the job's path.
+pub fn add_static_programs(ws: &Workspace, root: &BuildRoot, job: &Job) -> Result<()> {
+    for name in ["aio-bench", "container-seccomp"] {
+        let program = static_program(ws, root, name)?;
+        job.add(&program, &format!("bin/{name}"))?;
+    }
+    Ok(())
+}
+
 /// A cargo command in the build root on the workspace `tools/aio`.
 pub fn preload_cargo(ws: &Workspace, root: &BuildRoot, verb: &str) -> Result<Command> {
     let source = ws.root.join("tools/aio");
