@@ -10,11 +10,11 @@ mod check;
 mod run;
 mod series;
 mod shell;
-mod test;
 mod soak;
+mod test;
+mod variable;
 mod vm;
 
-mod variable;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -43,9 +43,9 @@ enum Verb {
     Test,
     /// Measure both kernels: instructions per I/O, and an emulated NVMe device.
     Bench,
-    /// Build the kernel and print the path of its bzImage.
     /// Do AIO of all kinds at once, for an hour or MINUTES=N.
     Soak,
+    /// Build the kernel and print the path of its bzImage.
     Kernel,
     /// Boot the kernel into an interactive shell with fio in it.
     Shell,
@@ -74,10 +74,10 @@ fn dispatch(arguments: &Arguments) -> Result<ExitCode> {
         Verb::Run => run::run(&workspace, flavour),
         Verb::Test => test::test(&workspace, flavour),
         Verb::Bench => bench::bench(&workspace),
+        Verb::Soak => soak::soak(&workspace, flavour),
         Verb::Shell => shell::shell(&workspace, flavour),
         Verb::Kernel => kernel(&workspace, flavour),
         Verb::Check => check::check(&workspace),
-        Verb::Soak => soak::soak(&workspace, flavour),
         Verb::Series => series::series(&workspace),
         Verb::Help => help(),
     }
