@@ -14,6 +14,7 @@ mod crowd;
 mod lane;
 mod life;
 mod memory;
+mod nth;
 mod random;
 mod target;
 
@@ -39,6 +40,8 @@ struct Arguments {
 enum Verb {
     /// Has many processes do AIO, for a time; prints counts every minute.
     Run(Run),
+    /// Fails each allocation and copy in turn that the system calls of AIO do.
+    Nth(Nth),
     /// Does nothing: what a process becomes that executes another program.
     #[command(hide = true)]
     Nothing,
@@ -63,12 +66,20 @@ struct Run {
     targets: Vec<PathBuf>,
 }
 
+#[derive(Args)]
+struct Nth {
+    /// Files, made if need be, and devices, which are overwritten.
+    #[arg(required = true)]
+    targets: Vec<PathBuf>,
+}
+
 /// How long an event may take that nothing keeps from coming.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().verb {
         Verb::Run(options) => run(&options),
+        Verb::Nth(options) => prepare(&options.targets).and_then(|targets| nth::run(&targets)),
         Verb::Nothing => Ok(()),
     };
     match result {
@@ -82,8 +93,19 @@ fn main() -> ExitCode {
 
 fn run(options: &Run) -> Result<()> {
     ensure!(options.processes > 0, "it takes a process at least");
-    let targets = options
-        .targets
+    let targets = prepare(&options.targets)?;
+    let world = World {
+        targets,
+        faults: options.faults,
+        patience: PATIENCE * time_scale(),
+    };
+    let time = Duration::from_secs(options.seconds);
+    crowd::run(&world, options.processes, time, options.seed)
+}
+
+/// Opens the targets and lays down what lies in them; prints which can be polled.
+fn prepare(paths: &[PathBuf]) -> Result<Vec<Target>> {
+    let targets = paths
         .iter()
         .map(|path| Target::prepare(path))
         .collect::<Result<Vec<_>>>()?;
@@ -95,13 +117,7 @@ fn run(options: &Run) -> Result<()> {
         };
         println!("target: {} {how}", target.path().display());
     }
-    let world = World {
-        targets,
-        faults: options.faults,
-        patience: PATIENCE * time_scale(),
-    };
-    let time = Duration::from_secs(options.seconds);
-    crowd::run(&world, options.processes, time, options.seed)
+    Ok(targets)
 }
 
 /// How many times longer than elsewhere things may take here, by `TIME_SCALE`.
