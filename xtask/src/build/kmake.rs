@@ -28,6 +28,37 @@ pub struct KernelMake<'a> {
     pub tree: &'a Path,
     /// The object tree.
     pub objects: &'a Path,
+    /// What compiles C.
+    pub compiler: Compiler,
+}
+
+/// What compiles C and links all.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Compiler {
+    /// clang and LLVM's other tools, as for the product.
+    Llvm,
+    /// GCC and the binutils.
+    Gcc,
+}
+
+impl Compiler {
+    /// The compiler that the texts of `fragments` ask for: GCC by its symbol, else LLVM's.
+    pub fn wanted(fragments: &[String]) -> Self {
+        let asks_for_gcc = |text: &String| text.lines().any(|line| line == "CONFIG_CC_IS_GCC=y");
+        if fragments.iter().any(asks_for_gcc) {
+            Self::Gcc
+        } else {
+            Self::Llvm
+        }
+    }
+
+    /// The variables of the kernel's make.
+    fn variables(self) -> &'static [&'static str] {
+        match self {
+            Self::Llvm => &["LLVM=1", "CC=ccache clang"],
+            Self::Gcc => &["CC=ccache gcc"],
+        }
+    }
 }
 
 impl KernelMake<'_> {
@@ -35,14 +66,9 @@ impl KernelMake<'_> {
     pub fn command(&self, arguments: &[&str]) -> Result<Command> {
         let jobs = available_parallelism().map_or(1, usize::from);
         let mut command = self.inside()?;
-        command.args([
-            "make",
-            "O=/out",
-            "LLVM=1",
-            "CC=ccache clang",
-            &format!("-j{jobs}"),
-        ]);
-        command.args(arguments);
+        command.args(["make", "O=/out"]);
+        command.args(self.compiler.variables());
+        command.arg(format!("-j{jobs}")).args(arguments);
         Ok(command)
     }
 
@@ -150,7 +176,8 @@ impl KernelMake<'_> {
 /// Where a configuration is resolved before it takes the place of the one in use.
 const RESOLVED: &str = ".config.resolved";
 
-fn read_text(path: impl AsRef<Path>) -> Result<String> {
+/// The text of a file, with what is no UTF-8 replaced.
+pub fn read_text(path: impl AsRef<Path>) -> Result<String> {
     let path = path.as_ref();
     let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
@@ -203,6 +230,14 @@ mod tests {
         ] {
             assert_eq!(built_object(other), None, "{other:?}");
         }
+    }
+
+    #[test]
+    fn a_fragment_can_ask_for_gcc() {
+        let wanted = |text: &str| Compiler::wanted(&[String::new(), text.to_owned()]);
+        assert_eq!(wanted("CONFIG_A=y\n"), Compiler::Llvm);
+        assert_eq!(wanted("CONFIG_A=y\nCONFIG_CC_IS_GCC=y\n"), Compiler::Gcc);
+        assert_eq!(Compiler::Gcc.variables(), ["CC=ccache gcc"]);
     }
 
     #[test]

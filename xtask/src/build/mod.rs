@@ -28,7 +28,7 @@ use std::process::Command;
 
 use anyhow::{bail, Context, Result};
 
-use kmake::KernelMake;
+use kmake::{Compiler, KernelMake};
 use lock::CacheLock;
 pub use root::{build_root, BuildRoot};
 use stage::Stage;
@@ -96,6 +96,11 @@ impl Workspace {
         })
     }
 
+    /// Whether `MODE` asks for a kernel that watches itself, and is slow for that.
+    pub fn is_watched(&self) -> bool {
+        matches!(self.mode.as_deref(), Some("debug" | "kcsan"))
+    }
+
     /// The configuration fragments that `MODE` asks for on top of the product's.
     pub fn fragments(&self) -> Vec<&str> {
         self.mode.as_deref().into_iter().collect()
@@ -107,6 +112,14 @@ impl Workspace {
 pub struct Kernel {
     /// A copy of the kernel image, under `build/kernel/`; the configuration lies beside it.
     pub bzimage: PathBuf,
+}
+
+impl Kernel {
+    /// Whether its configuration has a line such as `CONFIG_SMP=y`.
+    pub fn is_configured(&self, line: &str) -> Result<bool> {
+        let config = kmake::read_text(self.bzimage.with_file_name("config"))?;
+        Ok(config.lines().any(|found| found == line))
+    }
 }
 
 /// Builds the kernel of `flavour` if anything it is made of changed.
@@ -134,6 +147,7 @@ pub struct KernelTree {
     pub stage: Stage,
     /// The object tree.
     pub objects: PathBuf,
+    compiler: Compiler,
     _lock: CacheLock,
 }
 
@@ -151,10 +165,18 @@ impl KernelTree {
         let lock = lock::exclusive(&pristine.lock_file(ws))?;
         let stage = stage::staged(ws, &pristine, flavour)?;
         let objects = pristine.objects_folder(ws, root, variant);
-        seed(&objects, &pristine.objects_folder(ws, root, flavour.name()))?;
+        let texts = fragments
+            .iter()
+            .map(kmake::read_text)
+            .collect::<Result<Vec<_>>>()?;
+        let compiler = Compiler::wanted(&texts);
+        if compiler == Compiler::Llvm {
+            seed(&objects, &pristine.objects_folder(ws, root, flavour.name()))?;
+        }
         let kernel = Self {
             stage,
             objects,
+            compiler,
             _lock: lock,
         };
         fs::create_dir_all(&ws.build)?;
@@ -171,6 +193,7 @@ impl KernelTree {
             root,
             tree: &self.stage.tree,
             objects: &self.objects,
+            compiler: self.compiler,
         }
     }
 }

@@ -15,7 +15,7 @@ use anyhow::{bail, ensure, Context, Result};
 
 use super::message::Patch;
 use super::script::Step;
-use crate::build::kmake::KernelMake;
+use crate::build::kmake::{Compiler, KernelMake};
 use crate::build::lock::{self, CacheLock};
 use crate::build::overlay::Overlay;
 use crate::build::source::Pristine;
@@ -109,6 +109,7 @@ impl Builder<'_> {
             root: self.root,
             tree: &self.tree,
             objects: &self.objects,
+            compiler: Compiler::Llvm,
         };
         let log = |what: &str| self.logs.join(format!("{what}-{step:02}.log"));
         let fragment = self.fragment(step, overlay, whole)?;
