@@ -18,6 +18,7 @@ mod nvme;
 mod pace;
 mod preload;
 mod qemu;
+mod races;
 pub mod report;
 mod splat;
 

@@ -9,6 +9,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 
+use super::races;
+
 /// What is found in a kernel message, anywhere in it.
 struct Sign {
     text: &'static str,
@@ -101,7 +103,7 @@ pub fn fatal(line: &str) -> Option<String> {
 ///
 /// What contains one of `provoked` was asked for.
 pub fn search(console: &[u8], provoked: &[&str]) -> Result<Vec<String>> {
-    let console = String::from_utf8_lossy(console);
+    let console = races::without_others(&String::from_utf8_lossy(console));
     let complaints = search_with(&console, ALLOWANCES, &today()?);
     let is_provoked = |message: &String| provoked.iter().any(|text| message.contains(text));
     Ok(complaints
