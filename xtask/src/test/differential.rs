@@ -51,9 +51,14 @@ pub fn run(bench: &Bench) -> Result<Vec<Case>> {
         return Ok(vec![Case::skipped("kernels", reason)]);
     }
     let seed = variable::number("SEED", SEED)?;
-    let programs = variable::number("PROGRAMS", PROGRAMS)?;
+    let programs = variable::number("PROGRAMS", programs_of(bench))?;
     println!("  SEED={seed:#x} PROGRAMS={programs}");
-    let stock = build::kernel(bench.ws, Flavour::C, &bench.ws.fragments())?;
+    // Only the kernel under test is to watch itself.
+    let fragments = match bench.ws.is_watched() {
+        true => Vec::new(),
+        false => bench.ws.fragments(),
+    };
+    let stock = build::kernel(bench.ws, Flavour::C, &fragments)?;
     let comparison = |name, against, boots, programs| Comparison {
         bench,
         name,
@@ -64,11 +69,11 @@ pub fn run(bench: &Bench) -> Result<Vec<Case>> {
     };
     let kernels = [
         Run::new("reference", &stock.bzimage, "reference programs 2\n"),
-        Run::new("candidate", &bench.bzimage, "candidate programs 1\n"),
+        Run::new("candidate", &bench.kernel.bzimage, "candidate programs 1\n"),
     ];
     let polling = [Run::new(
         "polling",
-        &bench.bzimage,
+        &bench.kernel.bzimage,
         "reference programs 2\ncandidate programs 1 --hipri\n",
     )];
     let program = static_program(bench.ws, &bench.host.root, PACKAGE)?;
@@ -76,6 +81,14 @@ pub fn run(bench: &Bench) -> Result<Vec<Case>> {
     let polled = programs.div_ceil(POLLED_SHARE);
     cases.extend(comparison("polling", "polling", &polling, polled).cases(&program)?);
     Ok(cases)
+}
+
+/// How many programs are compared by default: fewer where each takes much longer.
+fn programs_of(bench: &Bench) -> u64 {
+    match bench.ws.is_watched() {
+        true => PROGRAMS / 5,
+        false => PROGRAMS,
+    }
 }
 
 /// One life of a machine.

@@ -17,7 +17,7 @@ pub fn run(bench: &Bench) -> Result<Vec<Case>> {
     let plans = plans();
     let measurement = Measurement {
         name: "fio",
-        kernel: &bench.bzimage,
+        kernel: &bench.kernel.bzimage,
         programs: &bench.programs,
         plans: &plans,
         timeout: TIMEOUT,

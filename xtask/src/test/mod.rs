@@ -9,23 +9,24 @@ mod budget;
 mod case;
 mod differential;
 mod documents;
+mod faults;
 mod fio;
 mod host;
 mod kunit;
 mod libaio;
+mod matrix;
 mod results;
 mod sections;
 mod selftests;
 mod tap;
 
 use std::env;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use crate::build::{self, Flavour, Workspace};
+use crate::build::{self, Flavour, Kernel, Workspace};
 use crate::vm::{preload_programs, Host, Lost, PreloadPrograms};
 use case::{Case, Stage, Totals};
 
@@ -36,7 +37,7 @@ pub struct Bench<'a> {
     /// Which fs/aio the kernel has.
     pub flavour: Flavour,
     /// The kernel under test.
-    pub bzimage: PathBuf,
+    pub kernel: Kernel,
     /// What machines are booted with.
     pub host: Host<'a>,
     /// hipri-run and its library.
@@ -56,30 +57,55 @@ const STAGES: &[Runner] = &[
     ("budget", budget::run),
 ];
 
-/// Those that run only when they are named: they build a kernel more.
-const ON_REQUEST: &[Runner] = &[("differential", differential::run)];
+/// Those of kernels that watch themselves.
+const WATCHED: &[Runner] = &[
+    ("selftests", selftests::run),
+    ("libaio", libaio::run),
+    ("differential", differential::run),
+    ("faults", faults::run),
+];
+
+impl<'a> Bench<'a> {
+    /// Builds the kernel that `ws` and `flavour` ask for, and what it is tested with.
+    fn prepare(ws: &'a Workspace, flavour: Flavour) -> Result<Self> {
+        let kernel = build::kernel(ws, flavour, &ws.fragments())?;
+        let host = Host::prepare(ws, &kernel.bzimage)?;
+        let programs = preload_programs(ws, &host.root)?;
+        Ok(Self {
+            ws,
+            flavour,
+            kernel,
+            host,
+            programs,
+        })
+    }
+}
 
 /// Runs the stages; the last line is `N passed, N failed`, with `, N skipped` where there is any.
 ///
 /// `STAGE=name[,name]` in the environment runs only these.
 pub fn test(ws: &Workspace, flavour: Flavour) -> Result<ExitCode> {
-    let chosen = chosen_stages(&env::var("STAGE").unwrap_or_default())?;
-    let kernel = build::kernel(ws, flavour, &ws.fragments())?;
-    let host = Host::prepare(ws, &kernel.bzimage)?;
-    let programs = preload_programs(ws, &host.root)?;
-    let bench = Bench {
-        ws,
-        flavour,
-        bzimage: kernel.bzimage,
-        host,
-        programs,
+    let list = env::var("STAGE").unwrap_or_default();
+    let (stages, lost) = if ws.mode.as_deref() == Some(matrix::MODE) {
+        matrix::run(ws, flavour, &matrix::chosen_kernels(&list)?)
+    } else {
+        let chosen = chosen_stages(&list, ws.is_watched())?;
+        run_stages(&Bench::prepare(ws, flavour)?, &chosen)
     };
+    results::write(&ws.build.join("results"), &stages)?;
+    let totals = Totals::of(stages.iter().flat_map(|stage| &stage.cases));
+    println!("{totals}");
+    Ok(exit_code(totals, lost))
+}
+
+/// Runs each stage, and tells whether a machine was lost.
+fn run_stages(bench: &Bench, chosen: &[Runner]) -> (Vec<Stage>, bool) {
     let mut stages = Vec::new();
     let mut lost = false;
     for (name, runner) in chosen {
         let start = Instant::now();
-        let cases = runner(&bench).unwrap_or_else(|error| {
-            lost |= error.downcast_ref::<Lost>().is_some();
+        let cases = runner(bench).unwrap_or_else(|error| {
+            lost |= is_lost(&error);
             vec![Case::failed("stage", &[format!("{error:#}")])]
         });
         let stage = Stage {
@@ -90,26 +116,33 @@ pub fn test(ws: &Workspace, flavour: Flavour) -> Result<ExitCode> {
         stage.print();
         stages.push(stage);
     }
-    results::write(&bench.host.results(), &stages)?;
-    let totals = Totals::of(stages.iter().flat_map(|stage| &stage.cases));
-    println!("{totals}");
-    Ok(exit_code(totals, lost))
+    (stages, lost)
+}
+
+fn is_lost(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Lost>().is_some()
 }
 
 /// The stages that `list` names, with commas between them; if it is empty, all that need not be
-/// named.
-fn chosen_stages(list: &str) -> Result<Vec<Runner>> {
+/// named for such a kernel.
+fn chosen_stages(list: &str, is_watched: bool) -> Result<Vec<Runner>> {
     if list.is_empty() {
-        return Ok(STAGES.to_vec());
+        return Ok(if is_watched { WATCHED } else { STAGES }.to_vec());
     }
-    let stages = || STAGES.iter().chain(ON_REQUEST);
-    let stage = |name: &str| stages().find(|stage| stage.0 == name).copied();
+    // Each once: some are in both.
+    let mut known = STAGES.to_vec();
+    known.extend(WATCHED.iter().filter(|stage| !is_among(STAGES, stage.0)));
     list.split(',')
         .map(|name| {
-            let known = stages().map(|stage| stage.0).collect::<Vec<_>>().join(", ");
-            stage(name).with_context(|| format!("STAGE has {name}, but there are: {known}"))
+            let stage = known.iter().find(|stage| stage.0 == name).copied();
+            let names = known.iter().map(|stage| stage.0).collect::<Vec<_>>();
+            stage.with_context(|| format!("STAGE has {name}, but there are: {}", names.join(", ")))
         })
         .collect()
+}
+
+fn is_among(stages: &[Runner], name: &str) -> bool {
+    stages.iter().any(|stage| stage.0 == name)
 }
 
 /// Nothing tested is not a success, and a lost machine has a status of its own.
@@ -133,7 +166,7 @@ mod tests {
     use super::*;
 
     fn names(list: &str) -> Vec<&'static str> {
-        chosen_stages(list)
+        chosen_stages(list, false)
             .unwrap()
             .iter()
             .map(|stage| stage.0)
@@ -145,7 +178,14 @@ mod tests {
         assert_eq!(names("").len(), STAGES.len());
         assert_eq!(names("libaio,fio"), ["libaio", "fio"]);
         assert_eq!(names("differential"), ["differential"]);
-        assert!(chosen_stages("libaio,nothing").is_err());
+        assert!(chosen_stages("libaio,nothing", false).is_err());
+    }
+
+    #[test]
+    fn a_kernel_that_watches_itself_has_its_own_stages() {
+        let stages = chosen_stages("", true).unwrap();
+        assert!(is_among(&stages, "faults") && !is_among(&stages, "budget"));
+        assert_eq!(names("faults"), ["faults"]);
     }
 
     #[test]

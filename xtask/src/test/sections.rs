@@ -22,7 +22,7 @@ pub fn run(
 ) -> Result<Vec<Case>> {
     let machine = Boot {
         name,
-        kernel: &bench.bzimage,
+        kernel: &bench.kernel.bzimage,
         job,
         parameters: "",
         timeout,

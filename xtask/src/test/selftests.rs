@@ -28,6 +28,8 @@ struct Width {
     folder: &'static str,
     /// What the compiler and the linker are told.
     flags: &'static str,
+    /// The symbol of a kernel that runs them, if not all do.
+    symbol: Option<&'static str>,
 }
 
 /// The guest has no 32-bit libraries, so those programs bring theirs.
@@ -35,10 +37,12 @@ const WIDTHS: [Width; 2] = [
     Width {
         folder: "bin64",
         flags: "-m64",
+        symbol: None,
     },
     Width {
         folder: "bin32",
         flags: "-m32 -static",
+        symbol: Some("CONFIG_IA32_EMULATION"),
     },
 ];
 
@@ -46,6 +50,11 @@ const WIDTHS: [Width; 2] = [
 ///
 /// The stock kernel gets the same programs: they skip what it does not advertise.
 pub fn run(bench: &Bench) -> Result<Vec<Case>> {
+    run_some(bench, |_| true)
+}
+
+/// The same, but only for programs of certain names.
+pub fn run_some(bench: &Bench, wanted: impl Fn(&str) -> bool) -> Result<Vec<Case>> {
     let tree = build::staged_tree(bench.ws, Flavour::Rust)?;
     let folder = bench.ws.build.join("selftests");
     fs::create_dir_all(&folder)?;
@@ -53,15 +62,16 @@ pub fn run(bench: &Bench) -> Result<Vec<Case>> {
     install_headers(bench, &tree, &folder)?;
     let mut cases = Vec::new();
     for width in &WIDTHS {
-        if !can_link(bench, width)? {
-            let reason = format!("gcc {} cannot link in the build root", width.flags);
+        if let Some(reason) = unusable(bench, width)? {
             cases.push(Case::skipped(width.folder, &reason));
             continue;
         }
         compile(bench, &tree, &folder, width)?;
         for program in programs(&folder.join(width.folder))? {
             let name = program.file_name().unwrap_or_default().to_string_lossy();
-            job.add(&program, &format!("{}/{name}", width.folder))?;
+            if wanted(&name) {
+                job.add(&program, &format!("{}/{name}", width.folder))?;
+            }
         }
     }
     cases.extend(sections::run(bench, "selftests", &job, TIMEOUT, cases_of)?);
@@ -82,6 +92,20 @@ pub fn install_headers(bench: &Bench, tree: &Path, folder: &Path) -> Result<()> 
     ]);
     fs::create_dir_all(folder.join("objects"))?;
     command::run(make.arg("headers_install"))
+}
+
+/// Why there cannot be programs of this width, if so.
+fn unusable(bench: &Bench, width: &Width) -> Result<Option<String>> {
+    if let Some(symbol) = width.symbol {
+        if !bench.kernel.is_configured(&format!("{symbol}=y"))? {
+            return Ok(Some(format!("the kernel is built without {symbol}")));
+        }
+    }
+    if !can_link(bench, width)? {
+        let reason = format!("gcc {} cannot link in the build root", width.flags);
+        return Ok(Some(reason));
+    }
+    Ok(None)
 }
 
 /// Whether the build root has what programs of this width are linked with.
