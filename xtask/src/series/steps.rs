@@ -116,8 +116,10 @@ impl Builder<'_> {
         let symbols = key::of([&self.pristine.generation, &overlay.kconfig_key()]);
         let content = key::of([&self.pristine.generation, &overlay.key()]);
         make.configure(&[fragment], &symbols, &log("config"))?;
-        make.image(&content, &log("build"))
+        let log = log("build");
+        make.image(&content, &log)
             .with_context(|| format!("after patch {step}"))?;
+        refuse_warnings(&log).with_context(|| format!("after patch {step}"))?;
         Ok(self.objects.join("arch/x86/boot/bzImage"))
     }
 
@@ -134,6 +136,24 @@ impl Builder<'_> {
         fs::write(&path, without(&text, &later))?;
         Ok(path)
     }
+}
+
+/// Fails on a build that had something to say; one that had nothing to do left no log.
+fn refuse_warnings(log: &Path) -> Result<()> {
+    if !log.exists() {
+        return Ok(());
+    }
+    let bytes = fs::read(log)?;
+    let text = String::from_utf8_lossy(&bytes);
+    if let Some(warning) = text.lines().find(|line| is_warning(line)) {
+        bail!("the compiler says \"{warning}\", see {}", log.display());
+    }
+    Ok(())
+}
+
+/// Whether a line of a build's output is a warning of rustc, or of a compiler or tool of C.
+fn is_warning(line: &str) -> bool {
+    line.starts_with("warning:") || line.contains(": warning: ")
 }
 
 /// Boots a step, runs the smoke test, and returns how many suites of unit tests passed.
@@ -253,6 +273,13 @@ mod tests {
         assert_eq!(later.iter().collect::<Vec<_>>(), ["CONFIG_B_C"]);
         let text = "# words\nCONFIG_A=y\nCONFIG_B_C=y\nCONFIG_B=y\n";
         assert_eq!(without(text, &later), "# words\nCONFIG_A=y\nCONFIG_B=y\n");
+    }
+
+    #[test]
+    fn warnings_are_told_from_what_is_built() {
+        assert!(is_warning("warning: method `into_raw` is never used"));
+        assert!(is_warning("fs/aio/trace.c:3:1: warning: unused"));
+        assert!(!is_warning("  CC      lib/warning.o"));
     }
 
     #[test]
