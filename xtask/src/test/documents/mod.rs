@@ -46,13 +46,18 @@ struct Document {
     text: String,
 }
 
-/// What section of the report a command has.
-struct Step {
-    section: String,
+/// A command of a document.
+struct Step<'a> {
+    document: &'a Path,
     command: Command,
 }
 
-impl Step {
+impl Step<'_> {
+    /// The name of its section of the report.
+    fn section(&self) -> String {
+        format!("{}:{}", self.document.display(), self.command.line)
+    }
+
     /// Why it cannot run, where that is known.
     fn why_not(&self) -> Option<&'static str> {
         let program = self.command.text.split(' ').next();
@@ -97,8 +102,9 @@ fn boot(bench: &Bench, job: &Job, steps: &[Step]) -> Result<Vec<Case>> {
     let cases = sections::boot(&bench.host, &boot, |section| vec![case_of(section, steps)])?;
     let missing = steps
         .iter()
-        .filter(|step| !cases.iter().any(|case| case.name == step.section))
-        .map(|step| Case::failed(&step.section, &["it did not run".to_owned()]))
+        .map(Step::section)
+        .filter(|section| !cases.iter().any(|case| case.name == *section))
+        .map(|section| Case::failed(&section, &["it did not run".to_owned()]))
         .collect::<Vec<_>>();
     Ok([cases, missing].concat())
 }
@@ -152,25 +158,26 @@ impl Document {
     }
 }
 
-fn steps_of(document: &Document) -> Vec<Step> {
-    let step = |command: Command| Step {
-        section: format!("{}:{}", document.path.display(), command.line),
+fn steps_of(document: &Document) -> Vec<Step<'_>> {
+    let step = |command| Step {
+        document: &document.path,
         command,
     };
     document.commands().into_iter().map(step).collect()
 }
 
-/// Every command as a section of the report, with its standard error in it.
+/// Every command as a section of the report, with its standard error in it, and a shell for every
+/// document.
 fn script(steps: &[Step]) -> String {
     let section = |step: &Step| {
         let command = format!("{{ {}\n}} 2>&1", step.command.text);
-        format!(
-            "section {} eval {}\n",
-            step.section,
-            command::quoted(&command)
-        )
+        let command = command::quoted(&command);
+        format!("section {} eval {command}\n", step.section())
     };
-    steps.iter().map(section).collect()
+    steps
+        .chunk_by(|one, next| one.document == next.document)
+        .map(|steps| format!("(\n{})\n", steps.iter().map(section).collect::<String>()))
+        .collect()
 }
 
 /// Compiles the programs in manual pages against the patched kernel's headers, into the job.
@@ -204,7 +211,7 @@ fn compile(bench: &Bench, documents: &[Document], job: &Job) -> Result<Vec<Case>
 
 /// How a section of the report ended: a command that a document shows, or a check of a page.
 fn case_of(section: &Section, steps: &[Step]) -> Case {
-    let step = steps.iter().find(|step| step.section == section.name);
+    let step = steps.iter().find(|step| step.section() == section.name);
     if let Some(reason) = step.and_then(Step::why_not) {
         return Case::skipped(&section.name, reason);
     }
@@ -234,9 +241,9 @@ mod tests {
         documents(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))).unwrap()
     }
 
-    fn step(shown: &[&str]) -> Step {
+    fn step(shown: &[&str]) -> Step<'static> {
         Step {
-            section: "README.md:7".to_owned(),
+            document: Path::new("README.md"),
             command: Command {
                 line: 7,
                 text: "echo 'a'".to_owned(),
@@ -247,7 +254,7 @@ mod tests {
 
     fn has_failed(step: Step, lines: &[&str], status: Option<i32>) -> bool {
         let section = Section {
-            name: step.section.clone(),
+            name: step.section(),
             lines: lines.iter().map(|&line| line.to_owned()).collect(),
             status,
         };
@@ -267,7 +274,7 @@ mod tests {
     fn commands_are_quoted_for_a_shell() {
         assert_eq!(
             script(&[step(&[])]),
-            "section README.md:7 eval '{ echo '\\''a'\\''\n} 2>&1'\n"
+            "(\nsection README.md:7 eval '{ echo '\\''a'\\''\n} 2>&1'\n)\n"
         );
     }
 

@@ -12,7 +12,7 @@ pub struct Command {
     pub line: usize,
     /// For a shell.
     pub text: String,
-    /// The output that is shown, if any is.
+    /// The lines of output that are shown, if any are; blank ones do not count.
     pub shown: Vec<String>,
 }
 
@@ -31,6 +31,8 @@ fn commands_of<'a>(first: usize, block: impl Iterator<Item = &'a str>) -> Vec<Co
                 text: text.to_owned(),
                 shown: Vec::new(),
             });
+        } else if line.trim().is_empty() {
+            continue;
         } else if let Some(last) = commands.last_mut() {
             last.shown.push(line.to_owned());
         } else {
@@ -128,8 +130,8 @@ mod tests {
         assert_eq!(
             in_indented_blocks(text),
             [
-                command(5, "one \\\n    more", &["a", "", "b"]),
-                command(10, "two", &[""])
+                command(5, "one \\\n    more", &["a", "b"]),
+                command(10, "two", &[])
             ]
         );
     }
@@ -137,7 +139,7 @@ mod tests {
     #[test]
     fn a_block_may_be_deeper_and_end_with_its_item() {
         let text = "- Item\n\n  Text::\n\n\t$ one\n\ta\n\n  More.\n";
-        assert_eq!(in_indented_blocks(text), [command(5, "one", &["a", ""])]);
+        assert_eq!(in_indented_blocks(text), [command(5, "one", &["a"])]);
     }
 
     #[test]
