@@ -48,6 +48,9 @@ const TICK: Duration = Duration::from_millis(50);
 /// How long the kernel may go on to say what it died of.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
+/// How much of what QEMU says of a lost machine is shown.
+const LAST_LINES: usize = 5;
+
 /// How long a machine may take to power off after its job, at the product's pace.
 const POWER_OFF: Duration = Duration::from_secs(20);
 
@@ -95,8 +98,11 @@ impl Host<'_> {
         let machine = self.machine(boot, scratch.path(), &results, Console::Log);
         let mut qemu = machine.command(&self.root)?;
         command::announce(&qemu);
+        // A device that is made to fail has QEMU say so each time.
+        let words = results.join(format!("{}.qemu.log", boot.name));
         let child = qemu
             .stdin(Stdio::null())
+            .stderr(File::create(&words)?)
             .spawn()
             .context("cannot start bwrap")?;
         let end = watch.until_the_end(child, self.pace.stretch(boot.timeout), seen)?;
@@ -106,7 +112,11 @@ impl Host<'_> {
             kernel_failed: watch.fatal.is_some(),
             console: console.clone(),
         };
-        let status = watch.verdict(&end).map_err(lost)?;
+        let verdict = watch.verdict(&end);
+        if verdict.is_err() {
+            eprint!("{}", last_words(&words)?);
+        }
+        let status = verdict.map_err(lost)?;
         let splats = splat::search(&fs::read(&console)?, boot.job.provokes)?;
         Ok(Booted {
             status,
@@ -161,6 +171,14 @@ impl Host<'_> {
             console,
         }
     }
+}
+
+/// What QEMU itself said last, a few lines at most.
+fn last_words(log: &Path) -> Result<String> {
+    let text = fs::read(log)?;
+    let text = String::from_utf8_lossy(&text);
+    let lines = text.lines().rev().take(LAST_LINES).collect::<Vec<_>>();
+    Ok(lines.iter().rev().map(|line| format!("{line}\n")).collect())
 }
 
 /// How the QEMU process came to its end.
@@ -269,5 +287,21 @@ impl Watch {
             (None, true) => Err("it went away in the middle of its job".to_owned()),
             (None, false) => Err("it never got to its job".to_owned()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_words_are_few_and_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        let said = (0..9).map(|n| format!("{n}\n")).collect::<String>();
+        fs::write(&log, said).unwrap();
+        assert_eq!(last_words(&log).unwrap(), "4\n5\n6\n7\n8\n");
+        fs::write(&log, "").unwrap();
+        assert_eq!(last_words(&log).unwrap(), "");
     }
 }

@@ -32,11 +32,11 @@ impl Nvme {
         match self {
             Self::Removable => vec![
                 "-device".into(),
-                "pcie-root-port,id=slot,chassis=1".into(),
+                "pcie-root-port,id=removable-port,chassis=1".into(),
                 "-blockdev".into(),
                 format!("raw,node-name={name}-disk,file.driver=file,file.filename={name}.raw"),
                 "-device".into(),
-                format!("nvme,id={name},serial={name},drive={name}-disk,bus=slot"),
+                format!("nvme,id={name},serial={name},drive={name}-disk,bus={name}-port"),
             ],
             Self::Unreadable => vec![
                 "-blockdev".into(),
