@@ -33,7 +33,8 @@ const VARIABLES: &str = "\
 Variables:
   KERNEL=c        The untouched C fs/aio.c instead of the Rust one
   KERNEL_SRC=DIR  Your own Linux 7.3 tree instead of Debian's linux-source-7.3
-  MODE=NAME       Adds configs/NAME.config to the kernel's configuration";
+  MODE=NAME       Adds configs/NAME.config to the kernel's configuration
+  MODE=matrix     For `test`: kernels configured and compiled otherwise, in turns";
 
 #[derive(Subcommand)]
 enum Verb {
