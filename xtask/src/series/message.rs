@@ -11,12 +11,12 @@
 //! rust/kernel/new.rs
 //! fs/aio/
 //! rust/helpers/helpers.c
-//! 	"new.c"
+//! <TAB>"new.c"
 //! ```
 //!
 //! A path is taken whole, a path with a slash at its end with all that is below it. Of a path with
-//! indented lines below it the patch takes the changes that have one of these texts in them; see
-//! [`script`](super::script) for how far such a change reaches.
+//! lines below it that begin with a tab the patch takes the changes that have one of these texts in
+//! them; see [`script`](super::script) for how far such a change reaches.
 
 use std::fs;
 use std::path::{Path, PathBuf};

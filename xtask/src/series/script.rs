@@ -51,7 +51,7 @@ impl<'a> Script<'a> {
     /// Fails naming the lines where none does or several do, and where a text is in no change.
     pub fn new(old: &'a [u8], new: &'a [u8], wishes: &[Wish]) -> Result<Self> {
         let mut changes = changes(old, new);
-        unused_texts(&changes, wishes)?;
+        require_used_texts(&changes, wishes)?;
         empty_lines_first(&mut changes);
         let mut lines = Vec::new();
         for run in changes.chunk_by(|one, next| !one.is_kept() && !next.is_kept()) {
@@ -174,15 +174,15 @@ fn contains(line: &[u8], text: &str) -> bool {
 }
 
 /// Fails on a text that is in no change: it is a mistake, or what it meant has gone.
-fn unused_texts(changes: &[Change], wishes: &[Wish]) -> Result<()> {
+fn require_used_texts(changes: &[Change], wishes: &[Wish]) -> Result<()> {
     let is_used = |wanted: &String| {
         let mut changed = changes.iter().filter(|change| !change.is_kept());
         changed.any(|change| contains(change.text, wanted))
     };
     for wish in wishes {
-        for wanted in wish.texts.iter().filter(|wanted| !is_used(wanted)) {
+        if let Some(unused) = wish.texts.iter().find(|wanted| !is_used(wanted)) {
             bail!(
-                "no changed line has the text {wanted:?} of patch {}",
+                "no changed line has the text {unused:?} of patch {}",
                 wish.step
             );
         }
