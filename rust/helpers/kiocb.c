@@ -49,6 +49,11 @@ __rust_helper size_t rust_helper_iov_iter_count(const struct iov_iter *i)
 	return iov_iter_count(i);
 }
 
+__rust_helper size_t rust_helper_iov_iter_nr_segs(const struct iov_iter *i)
+{
+	return i->nr_segs;
+}
+
 __rust_helper void *rust_helper_folio_address(const struct folio *folio)
 {
 	return folio_address(folio);

@@ -341,15 +341,11 @@ impl<T: Cached> CacheBox<T> {
         Self(ptr)
     }
 
-    /// Drops the object and keeps its memory.
+    /// Forgets the object, without dropping it, and keeps its memory.
     #[inline]
-    pub fn drop_object(self) -> UninitCacheBox<T> {
-        let ptr = self.into_raw();
-        // SAFETY: By the type invariants, the object is initialised and was ours; it is not used
-        // again.
-        unsafe { ptr.drop_in_place() };
-        // INVARIANT: The memory was ours and holds no object any more.
-        UninitCacheBox(ptr)
+    pub fn forget_object(self) -> UninitCacheBox<T> {
+        // INVARIANT: The memory was ours, and nobody can use the object in it any more.
+        UninitCacheBox(self.into_raw())
     }
 
     /// Pins the object.

@@ -60,6 +60,17 @@ impl AsyncFile {
         unsafe { (*(*self.as_ptr()).f_op).fsync.is_some() }
     }
 
+    /// Returns whether completions of the file's direct I/O can be found by polling: it has an
+    /// `->iopoll`, and where it is a block device, that has poll queues.
+    #[inline]
+    pub fn can_poll(&self) -> bool {
+        // SAFETY: An open file has valid operations and a valid mapping for as long as it lives.
+        unsafe {
+            (*(*self.as_ptr()).f_op).iopoll.is_some()
+                && bindings::file_queue_can_poll(self.as_ptr())
+        }
+    }
+
     /// Writes the file's data back, and its metadata unless `datasync`; see `vfs_fsync()`.
     pub fn fsync(&self, datasync: bool) -> Result {
         // SAFETY: The pointer is valid for as long as `self` holds its reference.

@@ -283,6 +283,9 @@ impl<T: KiocbData> PreparedKiocb<T> {
     #[inline]
     pub fn set_rw_flags(&mut self, flags: u32, direction: Direction) -> Result {
         let kiocb = self.raw();
+        if flags == 0 {
+            return Ok(());
+        }
         // SAFETY: `kiocb` is initialised and its file valid.
         to_result(unsafe {
             bindings::kiocb_set_rw_flags(kiocb, flags as bindings::rwf_t, direction.as_raw())
@@ -315,7 +318,7 @@ impl<T: KiocbData> PreparedKiocb<T> {
 
     /// Checks position, length and locks of the region about to be accessed; see
     /// `rw_verify_area()`.
-    #[inline]
+    #[inline(always)]
     pub fn verify_area(&mut self, direction: Direction, count: usize) -> Result {
         let kiocb = self.raw();
         // SAFETY: The file is valid, `ki_pos` is a valid position to read.
@@ -324,31 +327,12 @@ impl<T: KiocbData> PreparedKiocb<T> {
         })
     }
 
-    /// Checks that the device's completions can be found by polling: the file is open for direct
-    /// I/O, has an `->iopoll`, and where it is a block device, that has poll queues. Fails with
-    /// [`EOPNOTSUPP`].
+    /// Whether this is direct I/O.
     #[inline]
-    pub fn check_pollable(&self) -> Result {
-        // SAFETY: The kiocb's file is valid, and so are its operations.
-        let pollable = unsafe {
-            let kiocb = &*self.0.as_raw();
-            kiocb.ki_flags & bindings::IOCB_DIRECT as c_int != 0
-                && (*(*kiocb.ki_filp).f_op).iopoll.is_some()
-                && bindings::file_queue_can_poll(kiocb.ki_filp)
-        };
-        if pollable {
-            Ok(())
-        } else {
-            Err(EOPNOTSUPP)
-        }
-    }
-
-    /// Whether the user lets the I/O wait: then [`EAGAIN`] is no result of it.
-    #[inline]
-    pub fn may_wait(&self) -> bool {
+    pub fn is_direct(&self) -> bool {
         // SAFETY: The kiocb is initialised.
         let flags = unsafe { (*self.0.as_raw()).ki_flags };
-        flags & bindings::IOCB_NOWAIT as c_int == 0
+        flags & bindings::IOCB_DIRECT as c_int != 0
     }
 
     /// Submits the I/O; its completion reaches [`KiocbData::complete`], or is returned where the
@@ -389,7 +373,7 @@ impl<T: KiocbData> PreparedKiocb<T> {
     }
 
     /// Submits the I/O to complete by interrupt, on `queue` all the same. It may wait.
-    #[inline]
+    #[inline(never)]
     pub fn issue_unpolled(
         mut self,
         queue: &PollQueue<T>,
@@ -403,7 +387,7 @@ impl<T: KiocbData> PreparedKiocb<T> {
         self.issue_on(queue, direction, iter)
     }
 
-    #[inline]
+    #[inline(always)]
     fn issue_on(
         self,
         queue: &PollQueue<T>,
@@ -436,7 +420,7 @@ impl<T: KiocbData> PreparedKiocb<T> {
     }
 
     /// Hands the kiocb to the file. Returns it, now shared, with what the file returned.
-    #[inline]
+    #[inline(always)]
     fn start(
         self,
         direction: Direction,
@@ -524,10 +508,24 @@ impl<T: KiocbData> CompletedKiocb<T> {
         self.0.result()
     }
 
-    /// Drops the kiocb and keeps its memory.
+    /// Releases the file, and takes the rest apart: the data, and the memory of the kiocb.
     #[inline]
-    pub fn recycle(self) -> KiocbMemory<T> {
-        self.0.drop_object()
+    pub fn into_parts(self) -> (T, KiocbMemory<T>) {
+        // SAFETY: By the type invariants the kiocb is ours. Its data is moved out here, and its
+        // reference to the file dropped; below it is forgotten, which drops neither.
+        let data = unsafe {
+            bindings::fput((*self.0.as_raw()).ki_filp);
+            core::ptr::read(&self.0.data)
+        };
+        (data, self.0.forget_object())
+    }
+
+    /// Whether the user did not want the I/O to wait: then [`EAGAIN`] is a result of it.
+    #[inline]
+    pub fn is_nowait(&self) -> bool {
+        // SAFETY: The kiocb is initialised.
+        let flags = unsafe { (*self.0.as_raw()).ki_flags };
+        flags & bindings::IOCB_NOWAIT as c_int != 0
     }
 
     /// Makes the kiocb ready for another try at `pos`.
@@ -618,7 +616,7 @@ unsafe extern "C" fn complete_unpolled<T: KiocbData>(kiocb: *mut bindings::kiocb
 unsafe extern "C" fn complete_polled<T: KiocbData>(kiocb: *mut bindings::kiocb, res: c_long) {
     // SAFETY: By the caller's contract.
     if let Some(kiocb) = unsafe { end_by_device::<T>(kiocb, res) } {
-        publish(kiocb);
+        hand_over(kiocb);
     }
 }
 
@@ -646,8 +644,13 @@ unsafe fn end_by_device<T: KiocbData>(
 }
 
 /// Puts a completed kiocb on the queue of its owner.
-#[inline]
+#[inline(never)]
 pub fn publish<T: KiocbData>(kiocb: CompletedKiocb<T>) {
+    hand_over(kiocb);
+}
+
+#[inline(always)]
+fn hand_over<T: KiocbData>(kiocb: CompletedKiocb<T>) {
     let guard = rcu::read_lock();
     if let Some(owner) = T::completed(&kiocb, kiocb.result(), &guard) {
         owner.poll_queue().completed(kiocb);

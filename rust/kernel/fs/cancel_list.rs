@@ -4,9 +4,12 @@
 //!
 //! C header: [`include/linux/aio.h`](srctree/include/linux/aio.h)
 
-use super::async_kiocb::{
-    AsyncKiocb,
-    KiocbData, //
+use super::{
+    async_kiocb::{
+        AsyncKiocb,
+        KiocbData, //
+    },
+    late_cell::LateCell, //
 };
 use crate::{
     bindings,
@@ -21,7 +24,6 @@ use crate::{
     }, //
 };
 use core::{
-    cell::Cell,
     marker::PhantomData,
     ptr::{
         self,
@@ -37,14 +39,14 @@ pub type CancelFn = unsafe extern "C" fn(*mut bindings::kiocb) -> c_int;
 ///
 /// # Invariants
 ///
-/// While `listed` is set, the entry is on the list of its kiocb's data, and the other fields
-/// belong to that list's lock.
+/// While `listed` is set, the entry is on the list of its kiocb's data, and the other fields are set
+/// and belong to that list's lock.
 pub(super) struct CancelEntry {
     listed: Atomic<bool>,
-    next: Cell<*const CancelEntry>,
-    prev: Cell<*const CancelEntry>,
-    kiocb: Cell<*mut bindings::kiocb>,
-    cancel: Cell<Option<CancelFn>>,
+    next: LateCell<*const CancelEntry>,
+    prev: LateCell<*const CancelEntry>,
+    kiocb: LateCell<*mut bindings::kiocb>,
+    cancel: LateCell<CancelFn>,
 }
 
 impl CancelEntry {
@@ -52,10 +54,10 @@ impl CancelEntry {
     pub(super) const fn new() -> Self {
         Self {
             listed: Atomic::new(false),
-            next: Cell::new(ptr::null()),
-            prev: Cell::new(ptr::null()),
-            kiocb: Cell::new(ptr::null_mut()),
-            cancel: Cell::new(None),
+            next: LateCell::new(),
+            prev: LateCell::new(),
+            kiocb: LateCell::new(),
+            cancel: LateCell::new(),
         }
     }
 
@@ -81,7 +83,8 @@ unsafe impl Send for Entries {}
 impl Entries {
     /// # Safety
     ///
-    /// `entry` must be on no list, and stay where it is until it is unlinked.
+    /// `entry` must be on no list, have its kiocb and its function set, and stay where it is until
+    /// it is unlinked.
     unsafe fn push(&mut self, entry: &CancelEntry) {
         entry.prev.set(self.last);
         entry.next.set(ptr::null());
@@ -98,7 +101,8 @@ impl Entries {
     ///
     /// `entry` must be on this list. It must not be touched afterwards.
     unsafe fn unlink(&mut self, entry: &CancelEntry) {
-        let (prev, next) = (entry.prev.get(), entry.next.get());
+        // SAFETY: By the caller's contract it is listed, so that they are set.
+        let (prev, next) = unsafe { (entry.prev.get(), entry.next.get()) };
         match NonNull::new(prev.cast_mut()) {
             // SAFETY: Listed entries are alive, and ours under the lock.
             Some(prev) => unsafe { prev.as_ref() }.next.set(next),
@@ -117,12 +121,9 @@ impl Entries {
     ///
     /// `entry` must be on this list.
     unsafe fn cancel(&mut self, entry: &CancelEntry) -> c_int {
-        let kiocb = entry.kiocb.get();
-        let result = match entry.cancel.get() {
-            // SAFETY: The kiocb is in flight: its completion waits for the lock that we hold.
-            Some(cancel) => unsafe { cancel(kiocb) },
-            None => 0,
-        };
+        // SAFETY: By the caller's contract it is listed, so that they are set. The kiocb is in
+        // flight: its completion waits for the lock that we hold.
+        let result = unsafe { (entry.cancel.get())(entry.kiocb.get()) };
         // SAFETY: By the caller's contract.
         unsafe { self.unlink(entry) };
         result
@@ -157,7 +158,7 @@ impl<T: KiocbData> CancelList<T> {
         }
         let mut entries = self.entries.lock();
         entry.kiocb.set(kiocb.as_raw());
-        entry.cancel.set(Some(cancel));
+        entry.cancel.set(cancel);
         // SAFETY: The entry is on no list; a kiocb in flight does not move, and takes itself off
         // the list when it completes.
         unsafe { entries.push(entry) };
@@ -179,13 +180,14 @@ impl<T: KiocbData> CancelList<T> {
         while let Some(entry) = NonNull::new(next.cast_mut()) {
             // SAFETY: Listed entries are alive while the lock is held.
             let entry = unsafe { entry.as_ref() };
-            // SAFETY: The kiocb is the first field of a live `AsyncKiocb<T>`.
+            // SAFETY: Of a listed entry it is set, to the first field of a live `AsyncKiocb<T>`.
             let kiocb = unsafe { &*entry.kiocb.get().cast::<AsyncKiocb<T>>() };
             if wanted(kiocb.data()) {
                 // SAFETY: The entry was found on this list.
                 return Some(unsafe { entries.cancel(entry) });
             }
-            next = entry.next.get();
+            // SAFETY: Of a listed entry it is set.
+            next = unsafe { entry.next.get() };
         }
         None
     }

@@ -17,10 +17,13 @@
 //! C headers: [`include/linux/blkdev.h`](srctree/include/linux/blkdev.h),
 //! [`include/linux/fs.h`](srctree/include/linux/fs.h)
 
-use super::async_kiocb::{
-    AsyncKiocb,
-    CompletedKiocb,
-    KiocbData, //
+use super::{
+    async_kiocb::{
+        AsyncKiocb,
+        CompletedKiocb,
+        KiocbData, //
+    },
+    late_cell::LateCell, //
 };
 use crate::{
     alloc::kmem_cache::SpareCell,
@@ -68,11 +71,11 @@ enum Place {
 /// link of its own.
 pub(super) struct PollLinks {
     /// Below it on the stack of completed kiocbs; then behind it among the ready ones.
-    below: Cell<*mut c_void>,
+    below: LateCell<*mut c_void>,
     /// Below it on the stack of submitted kiocbs; then behind it on the list of those in flight.
-    next: Cell<*mut c_void>,
+    next: LateCell<*mut c_void>,
     // The fields below belong to the holder of the reaper's lock.
-    prev: Cell<*mut c_void>,
+    prev: LateCell<*mut c_void>,
     place: Cell<Place>,
 }
 
@@ -80,9 +83,9 @@ impl PollLinks {
     #[inline]
     pub(super) const fn new() -> Self {
         Self {
-            below: Cell::new(ptr::null_mut()),
-            next: Cell::new(ptr::null_mut()),
-            prev: Cell::new(ptr::null_mut()),
+            below: LateCell::new(),
+            next: LateCell::new(),
+            prev: LateCell::new(),
             place: Cell::new(Place::Unlisted),
         }
     }
@@ -93,7 +96,7 @@ type Link<T> = *mut AsyncKiocb<T>;
 
 /// Names the link that a [`Stack`] uses.
 trait StackLink {
-    fn link(links: &PollLinks) -> &Cell<*mut c_void>;
+    fn link(links: &PollLinks) -> &LateCell<*mut c_void>;
 }
 
 /// The stack of submitted kiocbs.
@@ -101,7 +104,7 @@ struct Submitted;
 
 impl StackLink for Submitted {
     #[inline]
-    fn link(links: &PollLinks) -> &Cell<*mut c_void> {
+    fn link(links: &PollLinks) -> &LateCell<*mut c_void> {
         &links.next
     }
 }
@@ -111,7 +114,7 @@ struct Completed;
 
 impl StackLink for Completed {
     #[inline]
-    fn link(links: &PollLinks) -> &Cell<*mut c_void> {
+    fn link(links: &PollLinks) -> &LateCell<*mut c_void> {
         &links.below
     }
 }
@@ -166,25 +169,6 @@ impl<T: KiocbData, L: StackLink> Stack<T, L> {
     }
 }
 
-/// Turns a chain linked from the newest to the oldest around. Returns the oldest and the newest.
-///
-/// # Safety
-///
-/// All kiocbs of the chain must be alive, and the caller the only one to use their link `L`.
-#[inline]
-unsafe fn oldest_first<T: KiocbData, L: StackLink>(newest: Link<T>) -> (Link<T>, Link<T>) {
-    let mut oldest: Link<T> = ptr::null_mut();
-    let mut next = newest;
-    while let Some(kiocb) = NonNull::new(next) {
-        // SAFETY: By the caller's contract.
-        let link = unsafe { L::link(&(*kiocb.as_ptr()).poll) };
-        next = link.get().cast();
-        link.set(oldest.cast());
-        oldest = kiocb.as_ptr();
-    }
-    (oldest, newest)
-}
-
 /// What the reapers' lock protects.
 ///
 /// # Invariants
@@ -211,24 +195,39 @@ impl<T: KiocbData> Reaped<T> {
         }
     }
 
-    /// Appends to the list of kiocbs in flight.
+    /// Appends a chain to the list of kiocbs in flight: it is linked by `next`, from the newest to
+    /// the oldest.
     ///
     /// # Safety
     ///
-    /// The kiocb must be alive, off the list, and stay alive until it is unlinked.
+    /// The kiocbs must be alive, off the list, and stay alive until they are unlinked.
     #[inline]
-    unsafe fn link(&mut self, kiocb: Link<T>) {
-        // SAFETY: Alive by the caller's contract.
-        let links = unsafe { &(*kiocb).poll };
-        links.place.set(Place::InFlight);
-        links.next.set(ptr::null_mut());
-        links.prev.set(self.last.cast());
+    unsafe fn link(&mut self, newest: NonNull<AsyncKiocb<T>>) {
+        let mut kiocb = newest;
+        let mut newer: Link<T> = ptr::null_mut();
+        loop {
+            // SAFETY: Alive by the caller's contract.
+            let links = unsafe { &(*kiocb.as_ptr()).poll };
+            // SAFETY: Set, since it links the chain.
+            let older = NonNull::new(unsafe { links.next.get() }.cast::<AsyncKiocb<T>>());
+            links.place.set(Place::InFlight);
+            links.next.set(newer.cast());
+            let Some(older) = older else {
+                links.prev.set(self.last.cast());
+                break;
+            };
+            links.prev.set(older.as_ptr().cast());
+            newer = kiocb.as_ptr();
+            kiocb = older;
+        }
         match NonNull::new(self.last) {
             // SAFETY: By the type invariants the last one is alive.
-            Some(last) => unsafe { &(*last.as_ptr()).poll }.next.set(kiocb.cast()),
-            None => self.first = kiocb,
+            Some(last) => unsafe { &(*last.as_ptr()).poll }
+                .next
+                .set(kiocb.as_ptr().cast()),
+            None => self.first = kiocb.as_ptr(),
         }
-        self.last = kiocb;
+        self.last = newest.as_ptr();
     }
 
     /// # Safety
@@ -238,7 +237,9 @@ impl<T: KiocbData> Reaped<T> {
     unsafe fn unlink(&mut self, kiocb: Link<T>, to: Place) {
         // SAFETY: By the type invariants it is alive.
         let links = unsafe { &(*kiocb).poll };
-        let (prev, next): (Link<T>, Link<T>) = (links.prev.get().cast(), links.next.get().cast());
+        // SAFETY: By the caller's contract they link the list.
+        let (prev, next): (Link<T>, Link<T>) =
+            unsafe { (links.prev.get().cast(), links.next.get().cast()) };
         links.place.set(to);
         match NonNull::new(prev) {
             // SAFETY: By the type invariants its neighbours are alive.
@@ -389,14 +390,13 @@ impl<T: KiocbData> Reaper<'_, T> {
     #[inline]
     pub fn collect(&mut self) {
         // This before the submitted ones: see the module documentation.
-        let newest = self.queue.completed.take_all();
-        self.admit();
-        if newest.is_null() {
+        let Some(newest) = NonNull::new(self.queue.completed.take_all()) else {
             return;
-        }
-        let mut len: usize = 0;
-        let mut next = newest;
-        while let Some(kiocb) = NonNull::new(next) {
+        };
+        self.admit();
+        let mut chain = CompletedList::new();
+        let mut next = Some(newest);
+        while let Some(kiocb) = next {
             // SAFETY: Completed kiocbs on the queue are the queue's.
             let links = unsafe { &(*kiocb.as_ptr()).poll };
             match links.place.get() {
@@ -408,25 +408,22 @@ impl<T: KiocbData> Reaper<'_, T> {
                 }
                 Place::Unlisted => (),
             }
-            len = len.wrapping_add(1);
-            next = links.below.get().cast();
+            // SAFETY: Set, since it links the stack. That was taken as a whole, so the kiocb is ours.
+            unsafe {
+                next = NonNull::new(links.below.get().cast());
+                chain.push_front(kiocb);
+            }
         }
-        // SAFETY: The chain was taken as a whole, so it is ours, and has just been counted.
-        unsafe { self.reaped.ready.append(newest, len) };
+        self.reaped.ready.append(chain);
     }
 
     /// Moves new submissions to the list of those in flight.
     #[inline]
     fn admit(&mut self) {
-        // SAFETY: Submitted kiocbs are alive until they are taken, which only a reaper does; the
-        // chain was taken as a whole, so it is ours.
-        let (mut next, _) =
-            unsafe { oldest_first::<T, Submitted>(self.queue.submitted.take_all()) };
-        while let Some(kiocb) = NonNull::new(next) {
-            // SAFETY: As above.
-            next = unsafe { (*kiocb.as_ptr()).poll.next.get().cast() };
-            // SAFETY: Alive, and on no list yet.
-            unsafe { self.reaped.link(kiocb.as_ptr()) };
+        if let Some(newest) = NonNull::new(self.queue.submitted.take_all()) {
+            // SAFETY: Submitted kiocbs are alive until they are taken, which only a reaper does; the
+            // chain was taken as a whole, so it is ours, and on no list yet.
+            unsafe { self.reaped.link(newest) };
         }
     }
 
@@ -480,7 +477,8 @@ impl<T: KiocbData> Reaper<'_, T> {
         // SAFETY: It is on the list: only a reaper takes it off.
         unsafe {
             self.reaped.unlink(kiocb.as_ptr(), Place::Unlisted);
-            self.reaped.link(kiocb.as_ptr());
+            (*kiocb.as_ptr()).poll.next.set(ptr::null_mut());
+            self.reaped.link(kiocb);
         }
     }
 }
@@ -521,7 +519,15 @@ struct CompletionBatch(Opaque<bindings::io_comp_batch>);
 impl CompletionBatch {
     #[inline]
     fn new() -> Self {
-        Self(Opaque::new(bindings::io_comp_batch::default()))
+        Self(Opaque::new(bindings::io_comp_batch {
+            req_list: bindings::rq_list {
+                head: ptr::null_mut(),
+                tail: ptr::null_mut(),
+            },
+            need_ts: false,
+            complete: None,
+            poll_ctx: ptr::null_mut(),
+        }))
     }
 }
 

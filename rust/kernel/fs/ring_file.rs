@@ -15,15 +15,11 @@ use crate::{
     page::PAGE_SIZE,
     prelude::*,
     types::NotThreadSafe,
-    uaccess::{
-        UserPtr,
-        UserSlice, //
-    }, //
+    uaccess::UserPtr, //
 };
 use core::{
     cell::UnsafeCell,
-    ptr::NonNull,
-    slice, //
+    ptr::NonNull, //
 };
 
 /// The memory of a ring, and the writers' state `S`.
@@ -206,13 +202,17 @@ impl<S> Reading<'_, S> {
         if offset.checked_add(len).is_none_or(|end| end > PAGE_SIZE) {
             return Err(EFAULT);
         }
-        // SAFETY: The readers' lock is held for as long as the slice is used. That the user may
-        // write to the page meanwhile is no worse than any other copy between two of its buffers.
-        let bytes = unsafe {
+        // SAFETY: The readers' lock is held, and the bytes are within the page. That the user may
+        // write to it meanwhile is no worse than any other copy between two of its buffers.
+        let left = unsafe {
             let start = self.ring.page(page).ok_or(EFAULT)?.add(offset);
-            slice::from_raw_parts(start.as_ptr().cast_const(), len)
+            bindings::copy_to_user(to.as_mut_ptr(), start.as_ptr().cast(), len)
         };
-        UserSlice::new(to, len).writer().write_slice(bytes)
+        if left == 0 {
+            Ok(())
+        } else {
+            Err(EFAULT)
+        }
     }
 }
 

@@ -12,7 +12,6 @@ use crate::{
     uaccess::UserPtr, //
 };
 use core::{
-    marker::PhantomData,
     mem::MaybeUninit,
     ptr, //
 };
@@ -51,128 +50,157 @@ pub enum Layout {
 
 /// An `iov_iter` over a user's memory.
 ///
-/// `'vec` is the life of the `iovec` array; it is invariant, so that it names one import and no
-/// other.
-///
 /// # Invariants
 ///
-/// `iter` is initialised, and the `iovec` array it may refer to lives for `'vec`.
-pub struct UserIter<'vec> {
-    iter: Opaque<bindings::iov_iter>,
-    _import: PhantomData<fn(&'vec ()) -> &'vec ()>,
+/// `iter` of the space is initialised; at first it had `count` bytes in `nr_segs` segments, and stood
+/// before the first of them. The `iovec` array that it may refer to is in the space.
+pub struct UserIter<'a> {
+    space: &'a mut ImportSpace,
+    count: usize,
 }
 
-impl<'vec> UserIter<'vec> {
-    /// Bytes not transferred yet.
+impl UserIter<'_> {
+    /// Bytes there were at first.
     #[inline]
     pub fn count(&self) -> usize {
-        // SAFETY: By the type invariants the iterator is initialised.
-        unsafe { bindings::iov_iter_count(self.iter.get()) }
+        self.count
     }
 
-    /// Remembers the present position, for [`UserIter::rewind`].
-    #[inline]
-    pub fn mark(&self) -> Mark<'vec> {
-        // SAFETY: By the type invariants the iterator is initialised. The copy refers to the same
-        // `iovec` array, which is never written to.
-        Mark(unsafe { ptr::read(self.iter.get()) }, PhantomData)
-    }
-
-    /// Goes back to a position remembered of this very iterator.
-    #[inline]
-    pub fn rewind(&mut self, mark: &Mark<'vec>) {
-        // SAFETY: `'vec` ties the mark to this import, so it refers to the array of this iterator.
-        unsafe { ptr::copy_nonoverlapping(&mark.0, self.iter.get(), 1) };
+    /// Goes back to the start.
+    pub fn rewind(&mut self) {
+        let mut start = bindings::iov_iter_state {
+            iov_offset: 0,
+            count: self.count,
+            nr_segs: self.space.nr_segs,
+        };
+        // SAFETY: By the type invariants the iterator was in this state.
+        unsafe { bindings::iov_iter_restore(self.as_raw(), &mut start) };
     }
 
     /// The `iov_iter`, valid for as long as `self`.
     #[inline]
     pub(crate) fn as_raw(&mut self) -> *mut bindings::iov_iter {
-        self.iter.get()
+        self.space.iter.get()
     }
 }
-
-/// A position inside a [`UserIter`].
-pub struct Mark<'vec>(bindings::iov_iter, PhantomData<fn(&'vec ()) -> &'vec ()>);
 
 /// Number of `iovec`s that need no allocation.
 const INLINE_VECTORS: usize = bindings::UIO_FASTIOV as usize;
 
-/// Imports what `layout` says lies at `addr` and calls `f` with the iterator over it.
+/// Where an `iov_iter` is made, and the `iovec` array that it may refer to.
 ///
-/// Fails with [`EFAULT`] where the user's range is not one, with [`EINVAL`] where there are more
-/// than `UIO_MAXIOV` vectors or a negative length, and with [`ENOMEM`]; see `import_ubuf()` and
-/// `import_iovec()`.
-#[inline]
-pub fn import<R>(
-    direction: Direction,
-    layout: Layout,
-    addr: UserPtr,
-    len: usize,
-    f: impl for<'vec> FnOnce(&mut UserIter<'vec>) -> R,
-) -> Result<R> {
-    match layout {
-        Layout::Buffer => import_buffer(direction, addr, len, f),
-        Layout::Vector => import_vector(direction, addr, len, false, f),
-        Layout::CompatVector => import_vector(direction, addr, len, true, f),
+/// # Invariants
+///
+/// `allocated` is null or an array from `kmalloc()` that this object owns.
+pub struct ImportSpace {
+    iter: Opaque<bindings::iov_iter>,
+    nr_segs: usize,
+    inline: MaybeUninit<[bindings::iovec; INLINE_VECTORS]>,
+    allocated: *mut bindings::iovec,
+}
+
+impl ImportSpace {
+    /// An empty one.
+    #[inline]
+    pub const fn new() -> Self {
+        // INVARIANT: Null.
+        Self {
+            iter: Opaque::uninit(),
+            nr_segs: 1,
+            inline: MaybeUninit::uninit(),
+            allocated: ptr::null_mut(),
+        }
+    }
+
+    /// Imports what `layout` says lies at `addr`.
+    ///
+    /// Fails with [`EFAULT`] where the user's range is not one, with [`EINVAL`] where there are more
+    /// than `UIO_MAXIOV` vectors or a negative length, and with [`ENOMEM`]; see `import_ubuf()` and
+    /// `import_iovec()`.
+    #[inline(always)]
+    pub fn import(
+        &mut self,
+        direction: Direction,
+        layout: Layout,
+        addr: UserPtr,
+        len: usize,
+    ) -> Result<UserIter<'_>> {
+        match layout {
+            Layout::Buffer => self.import_buffer(direction, addr, len)?,
+            Layout::Vector => self.import_vector(direction, addr, len, false)?,
+            Layout::CompatVector => self.import_vector(direction, addr, len, true)?,
+        }
+        // SAFETY: The import succeeded, so that the iterator is initialised.
+        let count = unsafe { bindings::iov_iter_count(self.iter.get()) };
+        // INVARIANT: What was just imported stands at its start. `inline` and `allocated` stay as
+        // they are while `self` is borrowed.
+        Ok(UserIter { space: self, count })
+    }
+
+    #[inline(always)]
+    fn import_buffer(&mut self, direction: Direction, addr: UserPtr, len: usize) -> Result {
+        // SAFETY: `iter` is valid for writes; the range is checked by the callee.
+        to_result(unsafe {
+            bindings::import_ubuf(direction.as_raw(), addr.as_mut_ptr(), len, self.iter.get())
+        })
+    }
+
+    #[inline(never)]
+    fn import_vector(
+        &mut self,
+        direction: Direction,
+        addr: UserPtr,
+        len: usize,
+        compat: bool,
+    ) -> Result {
+        let mut vectors: *mut bindings::iovec = self.inline.as_mut_ptr().cast();
+        // SAFETY:
+        // - `vectors` points at room for `INLINE_VECTORS` elements.
+        // - `iter` is valid for writes.
+        // - The user's range is checked by the callee.
+        let imported = unsafe {
+            bindings::__import_iovec(
+                direction.as_raw(),
+                addr.as_const_ptr().cast(),
+                // The C parameter is an `unsigned int` as well, and as in C truncates.
+                len as c_uint,
+                INLINE_VECTORS as c_uint,
+                &mut vectors,
+                self.iter.get(),
+                compat,
+            )
+        };
+        if imported < 0 {
+            return Err(Error::from_errno(imported as c_int));
+        }
+        self.free();
+        // INVARIANT: The callee leaves null here, or an array of its own from `kmalloc()`.
+        self.allocated = vectors;
+        // SAFETY: The call above succeeded.
+        self.nr_segs = unsafe { bindings::iov_iter_nr_segs(self.iter.get()) };
+        Ok(())
+    }
+
+    /// Frees the array of an earlier import.
+    fn free(&mut self) {
+        // SAFETY: By the type invariants it is ours, or null.
+        unsafe { bindings::kfree(self.allocated.cast()) };
+        // INVARIANT: Null.
+        self.allocated = ptr::null_mut();
     }
 }
 
-#[inline]
-fn import_buffer<R>(
-    direction: Direction,
-    addr: UserPtr,
-    len: usize,
-    f: impl for<'vec> FnOnce(&mut UserIter<'vec>) -> R,
-) -> Result<R> {
-    let mut iter = UserIter {
-        iter: Opaque::uninit(),
-        _import: PhantomData,
-    };
-    // SAFETY: `iter` is valid for writes; the range is checked by the callee.
-    to_result(unsafe {
-        bindings::import_ubuf(direction.as_raw(), addr.as_mut_ptr(), len, iter.as_raw())
-    })?;
-    // INVARIANT: The call above succeeded, and a single buffer has no array.
-    Ok(f(&mut iter))
+impl Default for ImportSpace {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
-fn import_vector<R>(
-    direction: Direction,
-    addr: UserPtr,
-    len: usize,
-    compat: bool,
-    f: impl for<'vec> FnOnce(&mut UserIter<'vec>) -> R,
-) -> Result<R> {
-    let mut inline = MaybeUninit::<[bindings::iovec; INLINE_VECTORS]>::uninit();
-    let mut vectors: *mut bindings::iovec = inline.as_mut_ptr().cast();
-    let mut iter = UserIter {
-        iter: Opaque::uninit(),
-        _import: PhantomData,
-    };
-    // SAFETY:
-    // - `vectors` points at room for `INLINE_VECTORS` elements.
-    // - `iter` is valid for writes.
-    // - The user's range is checked by the callee.
-    let imported = unsafe {
-        bindings::__import_iovec(
-            direction.as_raw(),
-            addr.as_const_ptr().cast(),
-            // The C parameter is an `unsigned int` as well, and as in C truncates.
-            len as c_uint,
-            INLINE_VECTORS as c_uint,
-            &mut vectors,
-            iter.as_raw(),
-            compat,
-        )
-    };
-    if imported < 0 {
-        return Err(Error::from_errno(imported as c_int));
+impl Drop for ImportSpace {
+    #[inline]
+    fn drop(&mut self) {
+        if !self.allocated.is_null() {
+            self.free();
+        }
     }
-    // INVARIANT: The call above succeeded; `inline` and what `vectors` may own live until the end
-    // of this function.
-    let result = f(&mut iter);
-    // SAFETY: `vectors` is null or was allocated with `kmalloc()` by the callee.
-    unsafe { bindings::kfree(vectors.cast()) };
-    Ok(result)
 }

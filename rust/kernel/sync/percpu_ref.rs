@@ -525,6 +525,12 @@ impl<T, const ID: u64> HeldRefs<T, ID> {
         Self { count: held.0, nr }
     }
 
+    /// How many there are.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.nr
+    }
+
     /// Whether there are none.
     #[inline]
     pub fn is_empty(&self) -> bool {

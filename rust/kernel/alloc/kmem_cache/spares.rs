@@ -76,6 +76,11 @@ impl<T: Cached> Spares<T> {
         // INVARIANT: By the type invariants, it was memory of an `UninitCacheBox`, and ours.
         Some(UninitCacheBox(spare.cast()))
     }
+
+    #[cold]
+    fn free_all(&mut self) {
+        while self.pop().is_some() {}
+    }
 }
 
 impl<T: Cached> Default for Spares<T> {
@@ -87,7 +92,9 @@ impl<T: Cached> Default for Spares<T> {
 impl<T: Cached> Drop for Spares<T> {
     #[inline]
     fn drop(&mut self) {
-        while self.pop().is_some() {}
+        if !self.top.is_null() {
+            self.free_all();
+        }
     }
 }
 
@@ -119,7 +126,7 @@ impl<T: Cached> Drop for Spares<T> {
 /// let cell = SpareCell::new();
 ///
 /// let mut spares = Spares::new();
-/// spares.push(CacheBox::new(Job(1), GFP_KERNEL)?.drop_object());
+/// spares.push(CacheBox::new(Job(1), GFP_KERNEL)?.forget_object());
 /// cell.leave(spares);
 ///
 /// let mut spares = cell.take();
@@ -230,7 +237,7 @@ mod tests {
     fn spares(nr: u64) -> Result<Spares<Object>> {
         let mut spares = Spares::new();
         for value in 0..nr {
-            spares.push(CacheBox::new(Object::new(value), GFP_KERNEL)?.drop_object());
+            spares.push(CacheBox::new(Object::new(value), GFP_KERNEL)?.forget_object());
         }
         Ok(spares)
     }
@@ -252,7 +259,7 @@ mod tests {
         let memory = spares.pop().ok_or(ENOMEM)?;
         let object = memory.write(Object::new(7));
         assert_eq!(object.values, [7; 3]);
-        spares.push(object.drop_object());
+        spares.push(object.forget_object());
         assert_eq!(count(spares), 2);
         Ok(())
     }

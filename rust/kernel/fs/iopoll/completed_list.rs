@@ -2,18 +2,17 @@
 
 //! Completed kiocbs in the order of their completion.
 
-use super::{
-    oldest_first,
-    Completed,
-    Link, //
-};
+use super::Link;
 use crate::fs::async_kiocb::{
     AsyncKiocb,
     CompletedKiocb,
     KiocbData, //
 };
 use core::{
-    mem,
+    mem::{
+        self,
+        ManuallyDrop, //
+    },
     ptr::{
         self,
         NonNull, //
@@ -113,23 +112,44 @@ impl<T: KiocbData> CompletedList<T> {
         front
     }
 
-    /// Appends a chain of `len` kiocbs, linked from the newest to the oldest.
+    /// Puts a kiocb before the oldest one.
     ///
     /// # Safety
     ///
-    /// The kiocbs must have completed, be as many, and belong to the caller, who gives them away.
+    /// The kiocb must have completed and belong to the caller, who gives it away.
     #[inline]
-    pub(super) unsafe fn append(&mut self, newest: Link<T>, len: usize) {
-        // SAFETY: By the caller's contract.
-        let (oldest, newest) = unsafe { oldest_first::<T, Completed>(newest) };
+    pub(super) unsafe fn push_front(&mut self, kiocb: NonNull<AsyncKiocb<T>>) {
+        // SAFETY: By the caller's contract it is alive.
+        unsafe { kiocb.as_ref() }.poll.below.set(self.first.cast());
+        // INVARIANT: It is ours now, and before the first one.
+        self.first = kiocb.as_ptr();
+        if self.last.is_null() {
+            self.last = self.first;
+        }
+        self.len = self.len.wrapping_add(1);
+    }
+
+    /// Appends the kiocbs of another list.
+    #[inline]
+    pub(super) fn append(&mut self, other: Self) {
+        if other.is_empty() {
+            return;
+        }
+        let other = ManuallyDrop::new(other);
         match NonNull::new(self.last) {
             // SAFETY: By the type invariants it is alive and ours.
-            Some(last) => unsafe { last.as_ref() }.poll.below.set(oldest.cast()),
-            None => self.first = oldest,
+            Some(last) => unsafe { last.as_ref() }.poll.below.set(other.first.cast()),
+            None => self.first = other.first,
         }
-        // INVARIANT: The chain is ours, and now behind the last one.
-        self.last = newest;
-        self.len = self.len.wrapping_add(len);
+        // INVARIANT: They were the other list's, and are now behind the last one.
+        self.last = other.last;
+        self.len = self.len.wrapping_add(other.len);
+    }
+
+    /// Drops what is on the list.
+    #[cold]
+    fn drop_all(&mut self) {
+        while self.pop().is_some() {}
     }
 }
 
@@ -140,8 +160,8 @@ impl<T: KiocbData> CompletedList<T> {
 /// The kiocb must be on a list that belongs to the caller.
 #[inline]
 unsafe fn below<T: KiocbData>(kiocb: NonNull<AsyncKiocb<T>>) -> Link<T> {
-    // SAFETY: By the caller's contract it is alive.
-    unsafe { kiocb.as_ref() }.poll.below.get().cast()
+    // SAFETY: By the caller's contract it is alive, and linked by this.
+    unsafe { kiocb.as_ref().poll.below.get() }.cast()
 }
 
 impl<T: KiocbData> Default for CompletedList<T> {
@@ -154,6 +174,8 @@ impl<T: KiocbData> Default for CompletedList<T> {
 impl<T: KiocbData> Drop for CompletedList<T> {
     #[inline]
     fn drop(&mut self) {
-        while self.pop().is_some() {}
+        if !self.is_empty() {
+            self.drop_all();
+        }
     }
 }
