@@ -42,6 +42,15 @@ pub(crate) struct EventKey {
 }
 
 impl EventKey {
+    /// That of the events of `iocb`, which is at `addr`.
+    #[inline]
+    pub(crate) fn of(iocb: &Iocb, addr: UserPtr) -> Self {
+        Self {
+            data: iocb.data(),
+            obj: addr.as_const_ptr() as u64,
+        }
+    }
+
     /// The event with this result: bytes, or a negative error number.
     #[inline]
     pub(crate) fn with_result(self, result: i64) -> EventWords {
@@ -55,6 +64,13 @@ impl EventKey {
 pub(crate) enum Opcode {
     /// PREAD, PWRITE, PREADV, PWRITEV.
     Transfer(Direction, Layout),
+    /// Another one.
+    Other(Other),
+}
+
+/// An operation that transfers nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Other {
     /// FSYNC, or FDSYNC where `datasync`.
     Sync { datasync: bool },
     /// POLL.
@@ -62,25 +78,18 @@ pub(crate) enum Opcode {
 }
 
 /// A `struct iocb`, copied in once and free of what no operation accepts.
+///
+/// # Invariants
+///
+/// The reserved field is zero, the address fits the kernel's, and the length is not negative.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Iocb {
-    pub(crate) data: u64,
-    pub(crate) rw_flags: u32,
-    opcode: u16,
-    reqprio: u16,
-    pub(crate) fd: u32,
-    pub(crate) buf: u64,
-    pub(crate) nbytes: u64,
-    pub(crate) offset: i64,
-    flags: u32,
-    resfd: u32,
-}
+pub(crate) struct Iocb([u64; IOCB_WORDS]);
 
 impl Iocb {
-    /// Copies an iocb in. Fails with [`EFAULT`], and as [`Iocb::decode`] does.
+    /// Copies an iocb in. Fails with [`EFAULT`], and as [`Iocb::check`] does.
     #[inline]
     pub(crate) fn read(from: UserPtr) -> Result<Self> {
-        Self::decode(&get_user_u64s(from)?)
+        Self::check(get_user_u64s(from)?)
     }
 
     /// Where `aio_key` of the iocb at `iocb` is: the lower half of the second word in both byte
@@ -97,28 +106,52 @@ impl Iocb {
     /// Fails with [`EINVAL`] where the reserved field is used, or an address or a length does not
     /// fit the kernel's.
     #[inline]
-    fn decode(words: &[u64; IOCB_WORDS]) -> Result<Self> {
-        let [data, key_and_rw_flags, operation, buf, nbytes, offset, reserved, flags_and_resfd] =
-            *words;
-        let [o0, o1, p0, p1, d0, d1, d2, d3] = operation.to_ne_bytes();
-        let [f0, f1, f2, f3, e0, e1, e2, e3] = flags_and_resfd.to_ne_bytes();
+    fn check(words: [u64; IOCB_WORDS]) -> Result<Self> {
+        let [_, _, _, buf, nbytes, _, reserved, _] = words;
         if reserved != 0 || usize::try_from(buf).is_err() || isize::try_from(nbytes).is_err() {
             return Err(EINVAL);
         }
-        Ok(Self {
-            data,
-            // CAST: In both byte orders the lower half is the key, which user space does not set.
-            rw_flags: (key_and_rw_flags >> 32) as u32,
-            opcode: u16::from_ne_bytes([o0, o1]),
-            reqprio: u16::from_ne_bytes([p0, p1]),
-            fd: u32::from_ne_bytes([d0, d1, d2, d3]),
-            buf,
-            nbytes,
-            // CAST: The same bits, signed.
-            offset: offset as i64,
-            flags: u32::from_ne_bytes([f0, f1, f2, f3]),
-            resfd: u32::from_ne_bytes([e0, e1, e2, e3]),
-        })
+        // INVARIANT: Just checked.
+        Ok(Self(words))
+    }
+
+    /// `aio_data`: what the event gives back.
+    #[inline]
+    pub(crate) fn data(&self) -> u64 {
+        self.0[0]
+    }
+
+    /// `aio_rw_flags`: `RWF_*`.
+    #[inline]
+    pub(crate) fn rw_flags(&self) -> u32 {
+        // CAST: In both byte orders the lower half is the key, which user space does not set.
+        (self.0[1] >> 32) as u32
+    }
+
+    /// `aio_fildes`: the descriptor.
+    #[inline]
+    pub(crate) fn fd(&self) -> u32 {
+        let [.., d0, d1, d2, d3] = self.0[2].to_ne_bytes();
+        u32::from_ne_bytes([d0, d1, d2, d3])
+    }
+
+    /// `aio_buf`: an address, or an argument of another kind.
+    #[inline]
+    pub(crate) fn buf(&self) -> u64 {
+        self.0[3]
+    }
+
+    /// `aio_nbytes`.
+    #[inline]
+    pub(crate) fn nbytes(&self) -> u64 {
+        self.0[4]
+    }
+
+    /// `aio_offset`.
+    #[inline]
+    pub(crate) fn offset(&self) -> i64 {
+        // CAST: The same bits, signed.
+        self.0[5] as i64
     }
 
     /// The operation. Fails with [`EINVAL`] for one that does not exist.
@@ -129,12 +162,12 @@ impl Iocb {
         } else {
             Layout::Vector
         };
-        Ok(match self.opcode {
+        Ok(match self.raw_opcode() {
             0 => Opcode::Transfer(Direction::Read, Layout::Buffer),
             1 => Opcode::Transfer(Direction::Write, Layout::Buffer),
-            2 => Opcode::Sync { datasync: false },
-            3 => Opcode::Sync { datasync: true },
-            5 => Opcode::Poll,
+            2 => Opcode::Other(Other::Sync { datasync: false }),
+            3 => Opcode::Other(Other::Sync { datasync: true }),
+            5 => Opcode::Other(Other::Poll),
             7 => Opcode::Transfer(Direction::Read, vector),
             8 => Opcode::Transfer(Direction::Write, vector),
             _ => return Err(EINVAL),
@@ -144,45 +177,49 @@ impl Iocb {
     /// `IOCB_CMD_*`, as user space gave it.
     #[inline]
     pub(crate) fn raw_opcode(&self) -> u16 {
-        self.opcode
+        let [o0, o1, ..] = self.0[2].to_ne_bytes();
+        u16::from_ne_bytes([o0, o1])
     }
 
     /// `IOCB_FLAG_*`, as user space gave them.
     #[inline]
     pub(crate) fn flags(&self) -> u32 {
-        self.flags
+        let [f0, f1, f2, f3, ..] = self.0[7].to_ne_bytes();
+        u32::from_ne_bytes([f0, f1, f2, f3])
     }
 
     /// Whether completions are to be found by polling.
     #[inline]
     pub(crate) fn is_hipri(&self) -> bool {
-        self.flags & IOCB_FLAG_HIPRI != 0
+        self.flags() & IOCB_FLAG_HIPRI != 0
     }
 
     /// The descriptor of the eventfd to signal, if any.
     #[inline]
     pub(crate) fn resfd(&self) -> Option<u32> {
-        (self.flags & IOCB_FLAG_RESFD != 0).then_some(self.resfd)
+        let [.., e0, e1, e2, e3] = self.0[7].to_ne_bytes();
+        (self.flags() & IOCB_FLAG_RESFD != 0).then_some(u32::from_ne_bytes([e0, e1, e2, e3]))
     }
 
     /// The I/O priority, if one is given: class and level as in `linux/ioprio.h`.
     #[inline]
     pub(crate) fn ioprio(&self) -> Option<u16> {
-        (self.flags & IOCB_FLAG_IOPRIO != 0).then_some(self.reqprio)
+        let [_, _, p0, p1, ..] = self.0[2].to_ne_bytes();
+        (self.flags() & IOCB_FLAG_IOPRIO != 0).then_some(u16::from_ne_bytes([p0, p1]))
     }
 
     /// The buffer, or the array of vectors.
     #[inline]
     pub(crate) fn buf_ptr(&self) -> UserPtr {
-        // CAST: `decode()` has checked that it fits.
-        UserPtr::from_addr(self.buf as usize)
+        // CAST: By the type invariants it fits.
+        UserPtr::from_addr(self.buf() as usize)
     }
 
     /// Length of the buffer in bytes, or of the array in elements.
     #[inline]
     pub(crate) fn len(&self) -> usize {
-        // CAST: `decode()` has checked that it fits.
-        self.nbytes as usize
+        // CAST: By the type invariants it fits.
+        self.nbytes() as usize
     }
 }
 
@@ -199,7 +236,7 @@ mod tests {
         for (word, bytes) in words.iter_mut().zip(bytes.chunks_exact(8)) {
             *word = u64::from_ne_bytes(bytes.try_into().unwrap());
         }
-        Iocb::decode(&words)
+        Iocb::check(words)
     }
 
     fn iocb(set: &[(usize, u8)]) -> [u8; IOCB_BYTES] {
@@ -224,11 +261,11 @@ mod tests {
         bytes[60..64].copy_from_slice(&9_u32.to_ne_bytes());
 
         let iocb = decode(&bytes).unwrap();
-        assert_eq!(iocb.data, 0x1122_3344_5566_7788);
-        assert_eq!(iocb.fd, 7);
-        assert_eq!(iocb.buf, 0x7f00_0000_1000);
+        assert_eq!(iocb.data(), 0x1122_3344_5566_7788);
+        assert_eq!(iocb.fd(), 7);
+        assert_eq!(iocb.buf(), 0x7f00_0000_1000);
         assert_eq!(iocb.len(), 4096);
-        assert_eq!(iocb.offset, -1);
+        assert_eq!(iocb.offset(), -1);
         assert_eq!(iocb.resfd(), Some(9));
         assert_eq!(iocb.ioprio(), Some(0x6001));
         assert!(iocb.is_hipri());

@@ -200,7 +200,7 @@ pub unsafe extern "C" fn aio_getevents(
         }
         let patience = Patience::from_ktime(timeout);
         let read = reap::getevents(&user, min, max, UserPtr::from_addr(events), patience);
-        trace::reap(user.user_id(), min, max, to_ret(&read));
+        trace::reap(&user, min, max, to_ret(&read));
         read
     })
 }

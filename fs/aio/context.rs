@@ -327,8 +327,16 @@ impl Context {
 
     /// Decides for `delivery` right before an I/O starts that nothing can refuse any more. Fails
     /// with [`EINVAL`] where the context was decided otherwise.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn fix_mode(&self, delivery: Delivery) -> Result {
+        if self.mode.get() == Some(delivery) {
+            return Ok(());
+        }
+        self.decide(delivery)
+    }
+
+    #[cold]
+    fn decide(&self, delivery: Delivery) -> Result {
         if self.mode.fix(delivery)? && delivery == Delivery::Polled {
             self.ring.mark_polled();
             // Who waits for the ring has to wait in another way.

@@ -16,7 +16,8 @@ use super::{
         Context,
         User, //
     },
-    request::Request, //
+    request::Request,
+    submission::Submission, //
 };
 use kernel::{
     fs::iopoll::{
@@ -90,16 +91,22 @@ impl Liveness {
 }
 
 /// A polled I/O is on its way.
-#[inline]
-pub(crate) fn watch(user: &User) {
+#[inline(always)]
+pub(crate) fn watch(submission: &Submission<'_>) {
     // Pairs with the exchange in `disarm()`: the I/O was put on the queue before, by a full barrier.
     // Either this sees that there is no look to come, or the last look has seen the I/O.
-    if !user.liveness.armed.load(ordering::Relaxed) && user.liveness.arm() {
-        look_later(user.to_arc());
+    if !submission.context.liveness.armed.load(ordering::Relaxed) {
+        begin(submission.user);
     }
 }
 
 #[cold]
+fn begin(user: &User) {
+    if user.liveness.arm() {
+        look_later(user.to_arc());
+    }
+}
+
 fn look_later(context: Arc<Context>) {
     // It is not queued: who armed it does this, once.
     let _ = workqueue::system_percpu().enqueue_delayed(context, period());

@@ -11,6 +11,7 @@
 //! returns early for lack of a timeout and walks all requests in flight; this one does neither.
 
 use super::{
+    abi::EVENT_BYTES,
     context::{
         Context,
         REQS, //
@@ -48,14 +49,17 @@ use kernel::{
         }, //
     },
     task::cond_resched,
-    uaccess::put_user_u64s, //
+    uaccess::{
+        put_user_u64s,
+        UserPtr, //
+    }, //
 };
 
 /// With as many completions there is no reason to ask for more first.
 const BATCH: usize = 32;
 
 /// Memory of so many kiocbs is kept for the next ones of a context.
-const MAX_SPARES: u32 = 128;
+const MAX_SPARES: usize = 128;
 
 /// Why polling paused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -120,7 +124,7 @@ fn poll(
 ) -> Pause {
     let mut passes = 0;
     let pause = poll_counting(context, reaper, events, deadline, &mut passes);
-    trace::poll(context.user_id(), passes, reaper.ready());
+    trace::poll(context, passes, reaper.ready());
     pause
 }
 
@@ -175,6 +179,7 @@ fn is_over(context: &Context, deadline: &Option<Deadline>) -> bool {
 
 /// Sleeps until nobody else polls. Fails where the wait of the system call is over: with `None`, or
 /// with the error it has without events.
+#[cold]
 fn wait_for_turn(
     context: &Context,
     events: &Events,
@@ -187,6 +192,7 @@ fn wait_for_turn(
 }
 
 /// Sleeps until something completes by itself, or is submitted.
+#[cold]
 fn wait_for_work(context: &Context, deadline: &Option<Deadline>) -> Result<(), Option<Error>> {
     sleep_until(context, deadline, || {
         context.queue.has_completed() || context.queue.has_submitted()
@@ -228,19 +234,37 @@ fn deliver(
     if completed.is_empty() {
         return Ok(());
     }
+    let before = completed.len();
     let mut settlement = Settlement::new(context);
+    copy_out(&mut completed, events.next(), &mut settlement);
+    drop(settlement);
+    events.got += before.saturating_sub(completed.len());
+    if completed.is_empty() {
+        Ok(())
+    } else {
+        put_back(context, completed);
+        Err(EFAULT)
+    }
+}
+
+/// Copies events out from `to` on, as far as the user's memory lets that happen, and takes what was
+/// copied off the list.
+#[inline]
+fn copy_out(
+    completed: &mut CompletedList<Request>,
+    mut to: UserPtr,
+    settlement: &mut Settlement<'_>,
+) {
     while let Some((request, result)) = completed.first() {
         let event = request.key().with_result(result as i64);
-        if put_user_u64s(&event, events.next()).is_err() {
-            put_back(context, completed);
-            return Err(EFAULT);
+        if put_user_u64s(&event, to).is_err() {
+            return;
         }
-        events.got += 1;
+        to = to.wrapping_byte_add(EVENT_BYTES);
         if let Some(kiocb) = completed.pop() {
             settlement.add(kiocb);
         }
     }
-    Ok(())
 }
 
 #[cold]
@@ -255,7 +279,7 @@ fn put_back(context: &Context, mut completed: CompletedList<Request>) {
 /// this is dropped.
 struct Settlement<'a> {
     context: &'a Context,
-    slots: u32,
+    /// Each with a slot.
     refs: HeldRefs<Context, REQS>,
     spares: Spares<AsyncKiocb<Request>>,
 }
@@ -265,20 +289,18 @@ impl<'a> Settlement<'a> {
     fn new(context: &'a Context) -> Self {
         Self {
             context,
-            slots: 0,
             refs: HeldRefs::default(),
             spares: Spares::new(),
         }
     }
 
     #[inline]
-    fn add(&mut self, mut kiocb: CompletedKiocb<Request>) {
-        if let Some(context) = kiocb.settle() {
+    fn add(&mut self, kiocb: CompletedKiocb<Request>) {
+        let (request, memory) = kiocb.into_parts();
+        if let Some(context) = request.settle() {
             self.refs.put(context);
-            self.slots = self.slots.wrapping_add(1);
         }
-        let memory = kiocb.recycle();
-        if self.slots <= MAX_SPARES {
+        if self.refs.len() <= MAX_SPARES {
             self.spares.push(memory);
         }
     }
@@ -287,7 +309,8 @@ impl<'a> Settlement<'a> {
 impl Drop for Settlement<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.context.slots.put(self.slots);
+        // CAST: No more than the ring has elements.
+        self.context.slots.put(self.refs.len() as u32);
         self.context
             .queue
             .spares()

@@ -41,20 +41,51 @@ use kernel::{
 /// A reference to a context that keeps it from ending.
 pub(crate) type ContextRef = HeldRef<Context, REQS>;
 
+/// A reference to a context, and a slot there. Dropping it gives both back.
+pub(crate) struct Admission(Option<ContextRef>);
+
+impl Admission {
+    /// The caller has taken the slot, and passes it on.
+    #[inline]
+    pub(crate) fn new(context: ContextRef) -> Self {
+        Self(Some(context))
+    }
+
+    /// Parts with both: the reference is returned, and the slot is for the caller to return.
+    #[inline]
+    fn take(&mut self) -> Option<ContextRef> {
+        self.0.take()
+    }
+}
+
+impl Drop for Admission {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(context) = self.take() {
+            give_back(context);
+        }
+    }
+}
+
+#[cold]
+fn give_back(context: ContextRef) {
+    context.slots.put(1);
+}
+
 /// The duty to deliver one event.
 pub(crate) struct Request {
-    /// Whom it is owed to, until it is delivered. Owns a slot there.
-    context: Option<ContextRef>,
+    /// Whom it is owed to, until it is delivered.
+    admission: Admission,
     key: EventKey,
     eventfd: Option<EventFdContext>,
 }
 
 impl Request {
-    /// A request that owns a slot of `context`, which the caller has taken.
+    /// A request that is identified by `key`.
     #[inline]
-    pub(crate) fn new(context: ContextRef, key: EventKey) -> Self {
+    pub(crate) fn new(admission: Admission, key: EventKey) -> Self {
         Self {
-            context: Some(context),
+            admission,
             key,
             eventfd: None,
         }
@@ -80,11 +111,11 @@ impl Request {
 
     /// Delivers the event to the ring. Returns the reference to the context, for the caller to drop
     /// after all else that belongs to the request. In any context.
-    #[inline]
+    #[inline(always)]
     #[must_use = "the context may end when this is dropped"]
     pub(crate) fn deliver(&mut self, result: i64) -> Option<ContextRef> {
-        let context = self.context.take()?;
-        trace::complete(context.user_id(), self.key, result);
+        let context = self.admission.take()?;
+        trace::complete(&context, self.key, result);
         let event = self.key.with_result(result);
         let available = context.ring.post(&event, &context.slots);
         if let Some(eventfd) = &self.eventfd {
@@ -98,17 +129,8 @@ impl Request {
     /// caller to return.
     #[inline]
     #[must_use = "the context may end when this is dropped"]
-    pub(crate) fn settle(&mut self) -> Option<ContextRef> {
-        self.context.take()
-    }
-}
-
-impl Drop for Request {
-    #[inline]
-    fn drop(&mut self) {
-        if let Some(context) = self.context.take() {
-            context.slots.put(1);
-        }
+    pub(crate) fn settle(mut self) -> Option<ContextRef> {
+        self.admission.take()
     }
 }
 
@@ -128,7 +150,7 @@ impl KiocbData for Request {
         &KIOCBS
     }
 
-    #[inline]
+    #[inline(always)]
     fn complete(mut kiocb: CompletedKiocb<Self>) {
         let result = kiocb.result();
         let context = kiocb.deliver(result as i64);
@@ -139,13 +161,16 @@ impl KiocbData for Request {
 
     #[inline]
     fn completed<'a>(&self, result: isize, guard: &'a rcu::Guard) -> Option<&'a Context> {
-        let context = self.context.as_ref()?.deref_rcu(guard);
-        trace::complete(context.user_id(), self.key, result as i64);
+        let context = self.admission.0.as_ref()?.deref_rcu(guard);
+        trace::complete(context, self.key, result as i64);
         Some(context)
     }
 
     #[inline]
     fn cancel_list(&self) -> Option<&CancelList<Self>> {
-        self.context.as_ref().map(|context| &context.cancellable)
+        self.admission
+            .0
+            .as_ref()
+            .map(|context| &context.cancellable)
     }
 }

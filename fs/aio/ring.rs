@@ -198,7 +198,7 @@ impl Ring {
                 run as usize * EVENT_BYTES,
             )?;
             copied += run as usize;
-            head = (head + run) % self.nr;
+            head = after_run(head, run, self.nr);
         }
         ring.store(Header::Head as usize, head);
         Ok(copied)
@@ -236,6 +236,15 @@ fn next(index: u32, nr: u32) -> u32 {
     match index.wrapping_add(1) {
         next if next >= nr => 0,
         next => next,
+    }
+}
+
+/// The index after `run` elements from `index` on, of which the last is not beyond the end.
+#[inline]
+fn after_run(index: u32, run: u32, nr: u32) -> u32 {
+    match index.wrapping_add(run) {
+        after if after >= nr => 0,
+        after => after,
     }
 }
 
@@ -328,6 +337,8 @@ mod tests {
         let first = EVENTS_PER_PAGE as u32 - 1;
         assert_eq!(run_length(0, first + 10, 2 * first, 1000), first);
         assert_eq!(run_length(first, first + 10, 2 * first, 1000), 10);
+        assert_eq!(after_run(120, 7, 127), 0);
+        assert_eq!(after_run(0, 5, 127), 5);
     }
 
     #[test]

@@ -10,12 +10,19 @@ use super::{
         EventKey,
         Iocb,
         Opcode,
+        Other,
         KIOCB_KEY, //
     },
-    context::User,
+    context::{
+        Context,
+        User, //
+    },
     op,
     request::Request,
-    submission::Submission,
+    submission::{
+        Submission,
+        REQUESTS_AT_ONCE, //
+    },
     trace, //
 };
 use kernel::{
@@ -37,10 +44,6 @@ use kernel::{
 
 /// Fewer iocbs than this are not worth a plug.
 const PLUG_THRESHOLD: usize = 3;
-
-/// So many requests the block layer is asked to allocate at once. It finds their tags in one word of
-/// a bitmap or not at all, and the words of a small bitmap have no more bits.
-const REQUESTS_AT_ONCE: usize = 16;
 
 /// The caller's word size.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -85,11 +88,10 @@ fn submit_each(user: &User, nr: usize, iocbs: &IocbPointers, plug: Option<&Plug>
     if nr == 0 {
         return Ok(0);
     }
-    let mut submission = Submission::new(user, nr)?;
+    let mut submission = Submission::new(user, nr, plug)?;
     for index in 0..nr {
-        if let (Some(plug), 0) = (plug, index % REQUESTS_AT_ONCE) {
-            // CAST: A small constant at most.
-            plug.expect((nr - index).min(REQUESTS_AT_ONCE) as u16);
+        if index % REQUESTS_AT_ONCE == 0 {
+            submission.expect_requests(nr - index);
         }
         let submitted = iocbs
             .get(index)
@@ -114,39 +116,49 @@ fn submit_each(user: &User, nr: usize, iocbs: &IocbPointers, plug: Option<&Plug>
 #[inline]
 fn submit_one(submission: &mut Submission<'_>, addr: UserPtr, width: Width) -> Result {
     let iocb = Iocb::read(addr)?;
-    let key = EventKey {
-        data: iocb.data,
-        obj: addr.as_const_ptr() as u64,
-    };
-    let mut request = Request::new(submission.admit()?, key);
+    match iocb.opcode(width == Width::Compat) {
+        Ok(Opcode::Transfer(direction, layout)) if iocb.is_hipri() => {
+            op::transfer::submit_polled(submission, addr, &iocb, direction, layout)
+        }
+        Ok(Opcode::Transfer(direction, layout)) => {
+            op::transfer::submit(submission, addr, &iocb, direction, layout)
+        }
+        Ok(Opcode::Other(other)) => submit_other(submission, addr, &iocb, Ok(other)),
+        Err(error) => submit_other(submission, addr, &iocb, Err(error)),
+    }
+}
 
-    let file = if iocb.is_hipri() {
-        submission.file_for_polling(iocb.fd)?
-    } else {
-        AsyncFile::from_fd(iocb.fd)?
-    };
+/// Submits what is neither read nor write: an error, where there is no such operation.
+fn submit_other(
+    submission: &mut Submission<'_>,
+    addr: UserPtr,
+    iocb: &Iocb,
+    other: Result<Other>,
+) -> Result {
+    let mut request = Request::new(submission.admit()?, EventKey::of(iocb, addr));
+    let file = AsyncFile::from_fd(iocb.fd())?;
+    acknowledge(submission.context, &mut request, addr, iocb)?;
+    match other? {
+        _ if iocb.is_hipri() => Err(EINVAL),
+        Other::Sync { datasync } => {
+            op::fsync::submit(submission.user, request, file, iocb, datasync)
+        }
+        Other::Poll => op::poll::submit(submission.user, request, file, iocb),
+    }
+}
+
+/// Takes the eventfd of an iocb, and lets user space see in the iocb that it got as far as this.
+#[inline]
+pub(crate) fn acknowledge(
+    context: &Context,
+    request: &mut Request,
+    addr: UserPtr,
+    iocb: &Iocb,
+) -> Result {
     if let Some(resfd) = iocb.resfd() {
         request.set_eventfd(EventFdContext::from_fd(resfd)?);
     }
     put_user_u32(KIOCB_KEY, Iocb::key_ptr(addr))?;
-
-    let opcode = iocb.opcode(width == Width::Compat)?;
-    let user = submission.user;
-    trace::submit(user.user_id(), key, &iocb);
-    if iocb.is_hipri() {
-        // An eventfd would never be signalled: nobody polls on its behalf.
-        return match opcode {
-            Opcode::Transfer(direction, layout) if !request.has_eventfd() => {
-                op::transfer::submit_polled(submission, request, file, &iocb, direction, layout)
-            }
-            _ => Err(EINVAL),
-        };
-    }
-    match opcode {
-        Opcode::Transfer(direction, layout) => {
-            op::transfer::submit(submission, request, file, &iocb, direction, layout)
-        }
-        Opcode::Sync { datasync } => op::fsync::submit(user, request, file, &iocb, datasync),
-        Opcode::Poll => op::poll::submit(user, request, file, &iocb),
-    }
+    trace::submit(context, request.key(), iocb);
+    Ok(())
 }

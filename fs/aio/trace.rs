@@ -5,9 +5,12 @@
 //! C header: [`include/trace/events/aio.h`](srctree/include/trace/events/aio.h), which says what
 //! they tell.
 
-use super::abi::{
-    EventKey,
-    Iocb, //
+use super::{
+    abi::{
+        EventKey,
+        Iocb, //
+    },
+    context::Context, //
 };
 
 mod events {
@@ -52,46 +55,46 @@ mod events {
 
 /// An iocb has got its slot and is about to be started.
 #[inline(always)]
-pub(crate) fn submit(ctx: usize, key: EventKey, iocb: &Iocb) {
+pub(crate) fn submit(context: &Context, key: EventKey, iocb: &Iocb) {
     // SAFETY: Always safe to call.
     unsafe {
         events::aio_submit(
-            ctx,
+            context.user_id(),
             key.obj,
             key.data,
             iocb.raw_opcode(),
             iocb.flags(),
-            iocb.fd,
-            iocb.offset,
-            iocb.nbytes,
+            iocb.fd(),
+            iocb.offset(),
+            iocb.nbytes(),
         )
     };
 }
 
 /// A request of a polled context is in flight, and is polled for or not.
 #[inline(always)]
-pub(crate) fn queue(ctx: usize, obj: u64, polled: bool) {
+pub(crate) fn queue(context: &Context, obj: u64, polled: bool) {
     // SAFETY: Always safe to call.
-    unsafe { events::aio_queue(ctx, obj, polled) };
+    unsafe { events::aio_queue(context.user_id(), obj, polled) };
 }
 
 /// A reader has asked devices `passes` times and has `ready` completions.
 #[inline(always)]
-pub(crate) fn poll(ctx: usize, passes: u64, ready: usize) {
+pub(crate) fn poll(context: &Context, passes: u64, ready: usize) {
     // SAFETY: Always safe to call.
-    unsafe { events::aio_poll(ctx, passes, ready as u64) };
+    unsafe { events::aio_poll(context.user_id(), passes, ready as u64) };
 }
 
 /// A request has completed.
 #[inline(always)]
-pub(crate) fn complete(ctx: usize, key: EventKey, result: i64) {
+pub(crate) fn complete(context: &Context, key: EventKey, result: i64) {
     // SAFETY: Always safe to call.
-    unsafe { events::aio_complete(ctx, key.obj, key.data, result) };
+    unsafe { events::aio_complete(context.user_id(), key.obj, key.data, result) };
 }
 
 /// A reader that waited for `min` events and had room for `max` got `ret`.
 #[inline(always)]
-pub(crate) fn reap(ctx: usize, min: usize, max: usize, ret: i64) {
+pub(crate) fn reap(context: &Context, min: usize, max: usize, ret: i64) {
     // SAFETY: Always safe to call.
-    unsafe { events::aio_reap(ctx, min as u64, max as u64, ret) };
+    unsafe { events::aio_reap(context.user_id(), min as u64, max as u64, ret) };
 }

@@ -62,7 +62,7 @@ pub(crate) fn submit(
     iocb: &Iocb,
     datasync: bool,
 ) -> Result {
-    if iocb.buf != 0 || iocb.offset != 0 || iocb.nbytes != 0 || iocb.rw_flags != 0 {
+    if iocb.buf() != 0 || iocb.offset() != 0 || iocb.nbytes() != 0 || iocb.rw_flags() != 0 {
         return Err(EINVAL);
     }
     if !file.has_fsync() {

@@ -306,13 +306,13 @@ pub(crate) fn cancel_all(context: &Context) {
     }
 }
 
-/// Starts waiting for the events in `iocb.buf`.
+/// Starts waiting for the events in `aio_buf`.
 ///
 /// Fails with [`EINVAL`] for unknown events, for arguments that have no meaning here, and for a
 /// file that cannot be waited for, or on more than one queue only.
 pub(crate) fn submit(user: &User, request: Request, file: AsyncFile, iocb: &Iocb) -> Result {
-    let events = u16::try_from(iocb.buf).map_err(|_| EINVAL)?;
-    if iocb.offset != 0 || iocb.nbytes != 0 || iocb.rw_flags != 0 {
+    let events = u16::try_from(iocb.buf()).map_err(|_| EINVAL)?;
+    if iocb.offset() != 0 || iocb.nbytes() != 0 || iocb.rw_flags() != 0 {
         return Err(EINVAL);
     }
     let node = RBTreeNodeReservation::new(GFP_KERNEL).map_err(|_| EAGAIN)?;

@@ -6,7 +6,10 @@
 //! ones, `io_rw_init_file()` of io_uring.
 
 use crate::{
-    abi::Iocb,
+    abi::{
+        EventKey,
+        Iocb, //
+    },
     context::Context,
     liveness,
     mode::Delivery,
@@ -16,8 +19,10 @@ use crate::{
         memory,
         Submission, //
     },
+    submit::acknowledge,
     trace, //
 };
+use core::ops::ControlFlow;
 use kernel::{
     block::plug,
     error::code::*,
@@ -27,7 +32,6 @@ use kernel::{
             CompletedKiocb,
             Issued,
             KiocbData,
-            KiocbMemory,
             PreparedKiocb, //
         },
         iopoll::Pass,
@@ -35,79 +39,91 @@ use kernel::{
     },
     ioprio,
     iov::user::{
-        import,
         Direction,
+        ImportSpace,
         Layout,
         UserIter, //
     },
     prelude::*,
-    task::cond_resched, //
+    task::cond_resched,
+    uaccess::UserPtr, //
 };
 
 /// Starts a read or write that completes into the ring.
-#[inline]
+// Out of line, as its registers are too many beside those of the loop over the iocbs.
+#[inline(never)]
 pub(crate) fn submit(
-    submission: &Submission<'_>,
-    request: Request,
-    file: AsyncFile,
+    submission: &mut Submission<'_>,
+    addr: UserPtr,
     iocb: &Iocb,
     direction: Direction,
     layout: Layout,
 ) -> Result {
-    let mut kiocb = prepare(memory()?, request, file, iocb, direction, submission.prio)?;
-    import(direction, layout, iocb.buf_ptr(), iocb.len(), |iter| {
-        kiocb.verify_area(direction, iter.count())?;
-        submission.user.fix_mode(Delivery::Ring)?;
-        if let Issued::Done(kiocb) = kiocb.issue(direction, iter) {
-            Request::complete(kiocb);
-        }
-        Ok(())
-    })?
+    let admission = submission.admit()?;
+    let file = AsyncFile::from_fd(iocb.fd())?;
+    let memory = memory()?;
+    let request = Request::new(admission, EventKey::of(iocb, addr));
+    let mut kiocb = PreparedKiocb::new(memory, file, iocb.offset(), request);
+    acknowledge(submission.context, &mut kiocb, addr, iocb)?;
+    if kiocb.has_eventfd() {
+        kiocb.set_eventfd();
+    }
+    prepare(&mut kiocb, iocb, direction, submission.prio)?;
+    let mut space = ImportSpace::new();
+    let mut iter = space.import(direction, layout, iocb.buf_ptr(), iocb.len())?;
+    kiocb.verify_area(direction, iter.count())?;
+    submission.context.fix_mode(Delivery::Ring)?;
+    if let Issued::Done(kiocb) = kiocb.issue(direction, &mut iter) {
+        Request::complete(kiocb);
+    }
+    Ok(())
 }
 
 /// Starts a read or write whose completion io_getevents(2) finds by polling.
-#[inline]
+// Out of line for the same reason.
+#[inline(never)]
 pub(crate) fn submit_polled(
     submission: &mut Submission<'_>,
-    request: Request,
-    file: AsyncFile,
+    addr: UserPtr,
     iocb: &Iocb,
     direction: Direction,
     layout: Layout,
 ) -> Result {
+    let admission = submission.admit()?;
+    let (file, can_poll) = submission.file_for_polling(iocb.fd())?;
     let memory = submission.memory_for_polling()?;
-    let mut kiocb = prepare(memory, request, file, iocb, direction, submission.prio)?;
-    if !quota::polling_allowed() {
+    let request = Request::new(admission, EventKey::of(iocb, addr));
+    let mut kiocb = PreparedKiocb::new(memory, file, iocb.offset(), request);
+    let context = submission.context;
+    acknowledge(context, &mut kiocb, addr, iocb)?;
+    // An eventfd would never be signalled: nobody polls on its behalf.
+    if kiocb.has_eventfd() {
+        return Err(EINVAL);
+    }
+    prepare(&mut kiocb, iocb, direction, submission.prio)?;
+    if !can_poll || !kiocb.is_direct() || !quota::polling_allowed() {
         return Err(EOPNOTSUPP);
     }
-    kiocb.check_pollable()?;
-    let user = submission.user;
-    import(direction, layout, iocb.buf_ptr(), iocb.len(), |iter| {
-        kiocb.verify_area(direction, iter.count())?;
-        user.fix_mode(Delivery::Polled)?;
-        start_polled(user, kiocb, iocb.offset, direction, iter);
-        liveness::watch(user);
-        // Who sleeps for want of something to poll has it now.
-        user.wait.wake(1);
-        Ok(())
-    })?
+    let mut space = ImportSpace::new();
+    let mut iter = space.import(direction, layout, iocb.buf_ptr(), iocb.len())?;
+    kiocb.verify_area(direction, iter.count())?;
+    context.fix_mode(Delivery::Polled)?;
+    start_polled(submission, kiocb, iocb.offset(), direction, &mut iter);
+    liveness::watch(submission);
+    // Who sleeps for want of something to poll has it now.
+    context.wait.wake(1);
+    Ok(())
 }
 
-/// A kiocb with all flags of the iocb, for a file that allows this direction.
+/// Gives a kiocb the priority and the flags of its iocb. Fails where the file does not allow this
+/// direction.
 #[inline]
 fn prepare(
-    memory: KiocbMemory<Request>,
-    request: Request,
-    file: AsyncFile,
+    kiocb: &mut PreparedKiocb<Request>,
     iocb: &Iocb,
     direction: Direction,
     default_prio: u16,
-) -> Result<PreparedKiocb<Request>> {
-    let has_eventfd = request.has_eventfd();
-    let mut kiocb = PreparedKiocb::new(memory, file, iocb.offset, request);
-    if has_eventfd {
-        kiocb.set_eventfd();
-    }
+) -> Result {
     let prio = match iocb.ioprio() {
         Some(prio) => {
             ioprio::check_cap(prio)?;
@@ -116,9 +132,8 @@ fn prepare(
         None => default_prio,
     };
     kiocb.set_ioprio(prio);
-    kiocb.set_rw_flags(iocb.rw_flags, direction)?;
-    kiocb.check_access(direction)?;
-    Ok(kiocb)
+    kiocb.set_rw_flags(iocb.rw_flags(), direction)?;
+    kiocb.check_access(direction)
 }
 
 /// Times that polling may make room for an I/O which the device has none for.
@@ -133,28 +148,64 @@ const ROOM_ATTEMPTS: u32 = 2;
 /// complete by interrupt, and may wait.
 #[inline]
 fn start_polled(
-    context: &Context,
-    mut kiocb: PreparedKiocb<Request>,
+    submission: &Submission<'_>,
+    kiocb: PreparedKiocb<Request>,
     pos: i64,
     direction: Direction,
     iter: &mut UserIter<'_>,
 ) {
+    match try_polled(submission.context, kiocb, direction, iter) {
+        ControlFlow::Break(()) => (),
+        ControlFlow::Continue(refused) => try_again(submission, refused, pos, direction, iter),
+    }
+}
+
+/// Issues a polled I/O. Returns it where the device has no room for it.
+#[inline(always)]
+fn try_polled(
+    context: &Context,
+    kiocb: PreparedKiocb<Request>,
+    direction: Direction,
+    iter: &mut UserIter<'_>,
+) -> ControlFlow<(), CompletedKiocb<Request>> {
     let obj = kiocb.key().obj;
-    let may_wait = kiocb.may_wait();
-    let start = iter.mark();
-    for _ in 0..=ROOM_ATTEMPTS {
-        match kiocb.issue_polled(&context.queue, direction, iter) {
-            Issued::InFlight => return trace::queue(context.user_id(), obj, true),
-            Issued::Done(done) if !may_wait || !is_again(&done) => return publish(done),
-            Issued::Done(done) => kiocb = done.prepare_again(pos),
+    match kiocb.issue_polled(&context.queue, direction, iter) {
+        Issued::InFlight => trace::queue(context, obj, true),
+        Issued::Done(done) if is_again(&done) && !done.is_nowait() => {
+            return ControlFlow::Continue(done)
         }
-        iter.rewind(&start);
+        Issued::Done(done) => publish(done),
+    }
+    ControlFlow::Break(())
+}
+
+/// Issues a polled I/O that the device had no room for, after making some, or as one that is not
+/// polled.
+#[inline(never)]
+fn try_again(
+    submission: &Submission<'_>,
+    mut refused: CompletedKiocb<Request>,
+    pos: i64,
+    direction: Direction,
+    iter: &mut UserIter<'_>,
+) {
+    let context = submission.context;
+    for _ in 0..ROOM_ATTEMPTS {
         if !make_room(context) {
             break;
         }
+        submission.expect_requests(submission.nr_left().saturating_add(1));
+        iter.rewind();
+        match try_polled(context, refused.prepare_again(pos), direction, iter) {
+            ControlFlow::Break(()) => return,
+            ControlFlow::Continue(again) => refused = again,
+        }
     }
+    iter.rewind();
+    let obj = refused.key().obj;
+    let kiocb = refused.prepare_again(pos);
     match kiocb.issue_unpolled(&context.queue, direction, iter) {
-        Issued::InFlight => trace::queue(context.user_id(), obj, false),
+        Issued::InFlight => trace::queue(context, obj, false),
         Issued::Done(done) => publish(done),
     }
 }
