@@ -17,7 +17,7 @@ pub fn run(bench: &Bench) -> Result<Vec<Case>> {
     let mut xtask = Command::new("cargo");
     xtask.args(["test", "--release", "--locked", "--manifest-path"]);
     xtask.arg(bench.ws.root.join("xtask/Cargo.toml"));
-    let mut tools = preload_cargo(bench.ws, &bench.host.root, "test")?;
+    let mut tools = preload_cargo(bench.ws, &bench.host.root, "test", &[])?;
     let results = bench.host.results();
     let mut cases = cargo_test("xtask", &mut xtask, &results)?;
     cases.extend(cargo_test("tools", &mut tools, &results)?);

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Programs of `tools/aio`, compiled for the guest: hipri-run and its library, and static ones.
+//! Programs of `tools/aio`, compiled for the guest: hipri-run and its libraries, and static ones.
 //!
 //! They are compiled in the build root, whose Debian is the guest's. Their crates are fetched by
 //! the host's cargo, which fetched ours: how this host reaches crates.io is known to it only.
+
+mod narrow;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,34 +19,38 @@ use crate::build::{command, key, BuildRoot, Workspace};
 /// Named, so that what runs while compiling is not compiled like the program.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
-/// The programs of `tools/aio`, linked against the guest's C library.
+/// hipri-run and its libraries, linked against the guest's C library.
 pub struct PreloadPrograms {
     folder: PathBuf,
+    /// The library for 32-bit programs.
+    narrow: PathBuf,
 }
 
 impl PreloadPrograms {
-    /// Puts them on the job's path.
+    /// Puts the program on the job's path, and the libraries where it looks for them: in the
+    /// folders that the guest's two dynamic linkers call `$LIB`.
     pub fn add_to(&self, job: &Job) -> Result<()> {
-        for file in ["hipri-run", "libhipri.so"] {
-            job.add(&self.folder.join(file), &format!("bin/{file}"))?;
-        }
-        Ok(())
+        job.add(&self.folder.join("hipri-run"), "bin/hipri-run")?;
+        let wide = self.folder.join("libhipri.so");
+        job.add(&wide, "lib/x86_64-linux-gnu/libhipri.so")?;
+        job.add(&self.narrow, "lib32/libhipri.so")
     }
 }
 
 /// Compiles `tools/aio` in the build root, whose Debian is the guest's.
 pub fn preload_programs(ws: &Workspace, root: &BuildRoot) -> Result<PreloadPrograms> {
-    let mut cargo = preload_cargo(ws, root, "build")?;
+    let mut cargo = preload_cargo(ws, root, "build", &[])?;
     cargo.args(["--quiet", "--package", "hipri", "--package", "hipri-run"]);
     command::run(&mut cargo)?;
     Ok(PreloadPrograms {
         folder: target_folder(ws).join("release"),
+        narrow: narrow::library(ws, root)?,
     })
 }
 
 /// Compiles a program of `tools/aio` that needs no library where it runs; returns its path.
 pub fn static_program(ws: &Workspace, root: &BuildRoot, package: &str) -> Result<PathBuf> {
-    let mut cargo = preload_cargo(ws, root, "build")?;
+    let mut cargo = preload_cargo(ws, root, "build", &[])?;
     cargo.args(["--quiet", "--package", package, "--target", TARGET]);
     cargo.env("RUSTFLAGS", "-Ctarget-feature=+crt-static");
     command::run(&mut cargo)?;
@@ -61,17 +67,24 @@ pub fn add_static_programs(ws: &Workspace, root: &BuildRoot, job: &Job) -> Resul
     Ok(())
 }
 
-/// A cargo command in the build root on the workspace `tools/aio`.
-pub fn preload_cargo(ws: &Workspace, root: &BuildRoot, verb: &str) -> Result<Command> {
+/// A cargo command in the build root on the workspace `tools/aio`, with more binds of (host path,
+/// path inside).
+pub fn preload_cargo(
+    ws: &Workspace,
+    root: &BuildRoot,
+    verb: &str,
+    more_binds: &[(&Path, &str)],
+) -> Result<Command> {
     let source = ws.root.join("tools/aio");
     let target = target_folder(ws);
     fs::create_dir_all(&target)?;
     let crates = vendored_crates(ws, &source)?;
-    let binds = [
+    let mut binds = vec![
         (source.as_path(), "/src"),
         (&target, "/target"),
         (&crates, "/crates"),
     ];
+    binds.extend(more_binds);
     let mut cargo = root.command(&binds, "/src");
     cargo.env("CARGO_TARGET_DIR", "/target");
     cargo.args(["cargo", verb, "--release", "--locked", "--offline"]);
