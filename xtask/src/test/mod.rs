@@ -15,6 +15,7 @@ mod host;
 mod kunit;
 mod libaio;
 mod matrix;
+mod programs;
 mod results;
 mod sections;
 mod selftests;
@@ -54,6 +55,7 @@ const STAGES: &[Runner] = &[
     ("selftests", selftests::run),
     ("libaio", libaio::run),
     ("fio", fio::run),
+    ("programs", programs::run),
     ("budget", budget::run),
 ];
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The guest's disk: a small Debian with fio, tracers and file system tools, and our process 1.
+//! The guest's disk: a small Debian with programs that use AIO, tracers and file system tools, and
+//! our process 1.
 //!
 //! Two steps, each cached by what it is made from: mmdebstrap's archive of packages, which needs a
 //! network, and the ext4 image of it and of `guest/init`, which takes two seconds. Machines write
@@ -23,17 +24,24 @@ const DEBIAN: Debian = Debian {
         "dosfstools",
         "e2fsprogs",
         "fio",
+        "ioping",
         "iproute2",
         "libaio1t64",
+        "libc6-i386",
         "linux-perf",
         "mandoc",
         "mount",
         "procps",
+        "python3",
+        "python3-aiofile",
+        "python3-caio",
         "strace",
+        "stressapptest",
+        "sysbench",
         "trace-cmd",
         "xfsprogs",
     ],
-    lines: 900,
+    lines: 1100,
 };
 
 /// The size of the disk; it is sparse on the host.
