@@ -174,10 +174,13 @@ fn script(steps: &[Step]) -> String {
         let command = command::quoted(&command);
         format!("section {} eval {command}\n", step.section())
     };
-    steps
+    let shells = steps
         .chunk_by(|one, next| one.document == next.document)
-        .map(|steps| format!("(\n{})\n", steps.iter().map(section).collect::<String>()))
-        .collect()
+        .map(|steps| steps.iter().map(section).collect::<Vec<_>>().concat());
+    shells
+        .map(|sections| format!("(\n{sections})\n"))
+        .collect::<Vec<_>>()
+        .concat()
 }
 
 /// Compiles the programs in manual pages against the patched kernel's headers, into the job.
