@@ -42,7 +42,7 @@ void aio_ring_file_free(struct aio_ring_file *ring);
 /* The core, quota.rs; shown and set by sysctl.c */
 extern unsigned long aio_nr;
 extern unsigned long aio_max_nr;
-extern int aio_poll_enabled;
+extern int aio_poll_allowed;
 
 /* The core, aio.rs; user pointers are passed as addresses */
 int aio_core_init(void);

@@ -27,6 +27,7 @@
 
 mod abi;
 mod context;
+mod hybrid;
 mod liveness;
 mod mode;
 mod op;

@@ -26,6 +26,7 @@
 //! one, and the waiter a reference to each context.
 
 use super::{
+    hybrid::Expectation,
     liveness::Liveness,
     mode::{
         Delivery,
@@ -124,6 +125,7 @@ pub(crate) struct Context {
     #[pin]
     pub(crate) queue: PollQueue<Request>,
     pub(crate) liveness: Liveness,
+    pub(crate) expectation: Expectation,
     #[pin]
     look: DelayedWork<Context>,
     /// No request is left, and none can come.
@@ -214,6 +216,7 @@ impl Context {
                 polls <- new_spinlock_irq!(ActivePolls::new(), "aio::polls"),
                 queue <- PollQueue::new(),
                 liveness: Liveness::new(),
+                expectation: Expectation::new(),
                 look <- new_delayed_work!("aio::look"),
                 drained <- Completion::new(),
                 next_dying <- new_spinlock_irq!(None, "aio::next_dying"),

@@ -16,6 +16,7 @@ use super::{
         Context,
         REQS, //
     },
+    hybrid::Wait,
     reap::{
         Deadline,
         Events, //
@@ -79,6 +80,7 @@ pub(crate) fn read(context: &Context, events: &mut Events, patience: Patience) -
         patience => Some(Deadline::new(patience)),
     };
     loop {
+        let wait = Wait::begin(context, events, &deadline);
         let Some(mut reaper) = context.queue.try_reap() else {
             match wait_for_turn(context, events, &deadline) {
                 Ok(()) => continue,
@@ -86,11 +88,14 @@ pub(crate) fn read(context: &Context, events: &mut Events, patience: Patience) -
             }
         };
         context.liveness.note_polled();
-        let pause = poll(context, &mut reaper, events, &deadline);
+        let (pause, passes) = poll(context, &mut reaper, events, &deadline);
         let completed = reaper.take(events.room());
         drop(reaper);
         // It is somebody else's turn, and there may be more than we have taken.
         context.wait.wake(1);
+        if let (Some(wait), Pause::Found) = (wait, pause) {
+            wait.end(context, passes);
+        }
 
         if let Err(error) = deliver(context, completed, events) {
             return events.unless_any(Some(error));
@@ -114,18 +119,19 @@ pub(crate) fn read(context: &Context, events: &mut Events, patience: Patience) -
 /// waits for or a batch.
 ///
 /// At least once, unless there is enough already; where the caller would not wait, only once. What
-/// was found is not kept from others for longer than it takes to ask.
+/// was found is not kept from others for longer than it takes to ask. Returns also how often it
+/// asked.
 #[inline]
 fn poll(
     context: &Context,
     reaper: &mut Reaper<'_, Request>,
     events: &Events,
     deadline: &Option<Deadline>,
-) -> Pause {
+) -> (Pause, u64) {
     let mut passes = 0;
     let pause = poll_counting(context, reaper, events, deadline, &mut passes);
     trace::poll(context, passes, reaper.ready());
-    pause
+    (pause, passes)
 }
 
 #[inline]

@@ -22,14 +22,21 @@ pub(crate) static aio_nr: Atomic<usize> = Atomic::new(0);
 #[no_mangle]
 pub(crate) static aio_max_nr: Atomic<usize> = Atomic::new(0x10000);
 
-/// Whether I/O may be polled, as 0 or 1: `fs.aio-poll`.
+/// Whether I/O may be polled: 0 no, 1 yes, 2 yes, and readers sleep before they poll. This is
+/// `fs.aio-poll`.
 #[no_mangle]
-pub(crate) static aio_poll_enabled: Atomic<i32> = Atomic::new(1);
+pub(crate) static aio_poll_allowed: Atomic<i32> = Atomic::new(1);
 
 /// Whether the administrator allows polled I/O.
 #[inline]
 pub(crate) fn polling_allowed() -> bool {
-    aio_poll_enabled.load(ordering::Relaxed) != 0
+    aio_poll_allowed.load(ordering::Relaxed) != 0
+}
+
+/// Whether the administrator wants readers to sleep before they poll.
+#[inline]
+pub(crate) fn polling_sleeps() -> bool {
+    aio_poll_allowed.load(ordering::Relaxed) == 2
 }
 
 /// Fails with [`EAGAIN`] where a context of `events` alone would be over the limit.

@@ -91,7 +91,7 @@ impl Deadline {
     /// `patience` from now.
     pub(crate) fn new(patience: Patience) -> Self {
         Self(match patience {
-            Patience::Nanos(nanos) => Some((Instant::now(), nanos)),
+            Patience::Nanos(nanos) | Patience::Exactly(nanos) => Some((Instant::now(), nanos)),
             // Who has none does not come to wait.
             Patience::None => Some((Instant::now(), 0)),
             Patience::Forever => None,

@@ -22,12 +22,12 @@ static const struct ctl_table aio_sysctls[] = {
 	},
 	{
 		.procname	= "aio-poll",
-		.data		= &aio_poll_enabled,
-		.maxlen		= sizeof(aio_poll_enabled),
+		.data		= &aio_poll_allowed,
+		.maxlen		= sizeof(aio_poll_allowed),
 		.mode		= 0644,
 		.proc_handler	= proc_dointvec_minmax,
 		.extra1		= SYSCTL_ZERO,
-		.extra2		= SYSCTL_ONE,
+		.extra2		= SYSCTL_TWO,
 	},
 };
 

@@ -31,8 +31,10 @@ use core::cell::Cell;
 pub enum Patience {
     /// Not at all.
     None,
-    /// At most this many nanoseconds of `CLOCK_MONOTONIC`.
+    /// At most this many nanoseconds of `CLOCK_MONOTONIC`, and the timer slack of the task.
     Nanos(i64),
+    /// At most this many nanoseconds of `CLOCK_MONOTONIC`.
+    Exactly(i64),
     /// Until woken or interrupted.
     Forever,
 }
@@ -272,22 +274,23 @@ impl WaitTimer<'_> {
 /// Runs `wait` with a timer that wakes the current task when its patience ends.
 #[inline]
 fn with_timer<R>(patience: Patience, wait: impl FnOnce(WaitTimer<'_>) -> R) -> R {
-    let nanos = match patience {
+    // SAFETY: The current task has a slack.
+    let task_slack = || unsafe { (*bindings::get_current()).timer_slack_ns };
+    let (nanos, slack) = match patience {
         Patience::Forever => return wait(WaitTimer { sleeper: None }),
-        Patience::None => 0,
-        Patience::Nanos(nanos) => nanos,
+        Patience::None => (0, task_slack()),
+        Patience::Nanos(nanos) => (nanos, task_slack()),
+        Patience::Exactly(nanos) => (nanos, 0),
     };
     let sleeper = Opaque::<bindings::hrtimer_sleeper>::uninit();
     let raw = sleeper.get();
     // SAFETY: `raw` is valid for writes and stays where it is until the timer is cancelled below.
-    // The current task has a slack.
     let result = unsafe {
         bindings::hrtimer_setup_sleeper_on_stack(
             raw,
             bindings::CLOCK_MONOTONIC as bindings::clockid_t,
             bindings::hrtimer_mode_HRTIMER_MODE_REL,
         );
-        let slack = (*bindings::get_current()).timer_slack_ns;
         bindings::hrtimer_set_expires_range_ns(&mut (*raw).timer, nanos, slack);
         bindings::hrtimer_sleeper_start_expires(raw, bindings::hrtimer_mode_HRTIMER_MODE_REL);
         wait(WaitTimer {
