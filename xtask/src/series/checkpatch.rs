@@ -14,8 +14,8 @@ use crate::build::{command, BuildRoot};
 /// The list of exceptions, in the folder of the series' texts.
 const EXCEPTIONS: &str = "checkpatch.txt";
 
-/// The path of an exception that holds wherever it is.
-const ANYWHERE: &str = "*";
+/// What stands for anything at the beginning of an exception's path.
+const ANYTHING: char = '*';
 
 /// A message of checkpatch.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -47,7 +47,11 @@ struct Exception {
 impl Exception {
     fn explains(&self, finding: &Finding) -> bool {
         let path = finding.place.split(':').next().unwrap_or_default();
-        self.kind == finding.kind && (self.path == ANYWHERE || self.path == path)
+        let is_there = match self.path.strip_prefix(ANYTHING) {
+            Some(end) => path.ends_with(end),
+            None => path == self.path,
+        };
+        self.kind == finding.kind && is_there
     }
 }
 
@@ -184,7 +188,7 @@ mod tests {
     use super::*;
 
     const LIST: &str = "# words\nFILE_PATH_CHANGES * covered once,\n\tby a later patch\n\
-                        LONG_LINE fs/a.c a table\n";
+                        LONG_LINE fs/a.c a table\nLONG_LINE *.rs a comment\n";
 
     fn finding(line: &str) -> Finding {
         parse("0001-a.patch", line).unwrap()
@@ -206,6 +210,7 @@ mod tests {
         let explained = |line: &str| known.iter().any(|known| known.explains(&finding(line)));
         assert!(explained("fs/b.c:5: WARNING:FILE_PATH_CHANGES: x"));
         assert!(explained("fs/a.c:5: WARNING:LONG_LINE: x"));
+        assert!(explained("fs/b.rs:5: WARNING:LONG_LINE: x"));
         assert!(!explained("fs/b.c:5: WARNING:LONG_LINE: x"));
         assert!(!explained("fs/a.c:5: WARNING:LONG_LINE_COMMENT: x"));
         assert!(parse_exceptions("LONG_LINE fs/a.c\n").is_err());
