@@ -214,10 +214,8 @@ mod tests {
             unsafe { libc::_exit(0) };
         }
         // SAFETY: The child is ours; nobody wants its status.
-        assert_eq!(
-            unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) },
-            child
-        );
+        let waited = unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
+        assert_eq!(waited, child);
         assert_eq!(shared.submitted.load(Relaxed), 3);
     }
 }

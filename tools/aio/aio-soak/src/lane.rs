@@ -256,7 +256,7 @@ impl<'a> Lane<'a> {
         state.length.store(expected, Ordering::Relaxed);
         let generation = state.generation.fetch_add(1, Ordering::Relaxed) + 1;
         let mut iocb = Iocb {
-            data: u64::from(generation) << 32 | u64::from(slot),
+            data: (u64::from(generation) << 32) | u64::from(slot),
             opcode,
             fildes: target.descriptor() as u32,
             buf: buffer as u64,

@@ -92,7 +92,7 @@ impl Plan {
         thread::scope(|scope| {
             let threads = (0..self.threads)
                 .map(|thread| {
-                    let random = Random::new(self.seed ^ (thread as u64 + 2) << 32);
+                    let random = Random::new(self.seed ^ ((thread as u64 + 2) << 32));
                     let lanes = &lanes;
                     let over = &over;
                     scope.spawn(move || work(random, world, lanes, over))
