@@ -111,7 +111,11 @@ pub enum Engine {
     #[value(name = "io_uring-poll")]
     #[serde(rename = "io_uring-poll")]
     UringPoll,
-    /// The same with registered buffers and files.
+    /// The same with IORING_SETUP_HYBRID_IOPOLL: sleeps before it polls.
+    #[value(name = "io_uring-poll-hybrid")]
+    #[serde(rename = "io_uring-poll-hybrid")]
+    UringPollHybrid,
+    /// io_uring-poll with registered buffers and files.
     #[value(name = "io_uring-poll-fixed")]
     #[serde(rename = "io_uring-poll-fixed")]
     UringPollFixed,

@@ -43,6 +43,7 @@ pub fn run(options: &Options) -> Result<Outcome> {
         Engine::AioHipri => run_aio(options, &files, Polling::On),
         Engine::Uring => run_uring(options, &files, Mode::Interrupts),
         Engine::UringPoll => run_uring(options, &files, Mode::Polled),
+        Engine::UringPollHybrid => run_uring(options, &files, Mode::PolledHybrid),
         Engine::UringPollFixed => run_uring(options, &files, Mode::PolledFixed),
         Engine::Preadv2 => run_preadv2(options, &files),
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! io_uring: by interrupt, polled, and polled with registered buffers and files.
+//! io_uring: by interrupt, polled, polled after a sleep, and polled with registered buffers and files.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -17,6 +17,7 @@ const SETUP_IOPOLL: u32 = 1 << 0;
 const SETUP_COOP_TASKRUN: u32 = 1 << 8;
 const SETUP_SINGLE_ISSUER: u32 = 1 << 12;
 const SETUP_DEFER_TASKRUN: u32 = 1 << 13;
+const SETUP_HYBRID_IOPOLL: u32 = 1 << 17;
 const ENTER_GETEVENTS: u32 = 1 << 0;
 const OFFSET_OF_RINGS: i64 = 0;
 const OFFSET_OF_ENTRIES: i64 = 0x1000_0000;
@@ -35,8 +36,20 @@ pub enum Mode {
     Interrupts,
     /// `IORING_SETUP_IOPOLL`.
     Polled,
-    /// The same, with buffers and files registered.
+    /// The same with `IORING_SETUP_HYBRID_IOPOLL`.
+    PolledHybrid,
+    /// Polled, with buffers and files registered.
     PolledFixed,
+}
+
+impl Mode {
+    fn setup_flags(self) -> u32 {
+        match self {
+            Self::Interrupts => 0,
+            Self::Polled | Self::PolledFixed => SETUP_IOPOLL,
+            Self::PolledHybrid => SETUP_IOPOLL | SETUP_HYBRID_IOPOLL,
+        }
+    }
 }
 
 /// `struct io_sqring_offsets`.
@@ -132,12 +145,12 @@ impl UringQueue {
     /// Makes a ring with room for an I/O of each slot.
     pub fn new(slots: Arc<Slots>, files: Arc<[i32]>, mode: Mode) -> io::Result<Self> {
         let mut parameters = Parameters {
-            flags: SETUP_SINGLE_ISSUER | SETUP_DEFER_TASKRUN | SETUP_COOP_TASKRUN,
+            flags: SETUP_SINGLE_ISSUER
+                | SETUP_DEFER_TASKRUN
+                | SETUP_COOP_TASKRUN
+                | mode.setup_flags(),
             ..Parameters::default()
         };
-        if mode != Mode::Interrupts {
-            parameters.flags |= SETUP_IOPOLL;
-        }
         let fd = setup(slots.count(), &mut parameters)?;
         let completions = parameters.completion.entries as usize
             + parameters.completion_entries as usize * size_of::<Completion>();
