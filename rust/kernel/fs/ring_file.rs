@@ -19,7 +19,10 @@ use crate::{
 };
 use core::{
     cell::UnsafeCell,
-    ptr::NonNull, //
+    ptr::{
+        self,
+        NonNull, //
+    }, //
 };
 
 /// The memory of a ring, and the writers' state `S`.
@@ -108,6 +111,8 @@ impl<S> RingFile<S> {
         unsafe { bindings::mutex_lock(&raw mut (*self.ring.as_ptr()).lock) };
         Reading {
             ring: self,
+            // SAFETY: The lock was just taken, and is held until the guard is dropped.
+            header: unsafe { Header::of(self) },
             _not_send: NotThreadSafe,
         }
     }
@@ -119,44 +124,53 @@ impl<S> RingFile<S> {
         unsafe { bindings::spin_lock_irq_disable(&raw mut (*self.ring.as_ptr()).tail_lock) };
         Writing {
             ring: self,
+            // SAFETY: The lock was just taken, and is held until the guard is dropped.
+            header: unsafe { Header::of(self) },
             _not_send: NotThreadSafe,
         }
     }
+}
 
+/// The first page of a ring, for as long as one of its locks is held.
+///
+/// # Invariants
+///
+/// One of the locks is held for as long as this exists, and the pointer is null or to a page.
+struct Header(*mut u32);
+
+impl Header {
     /// # Safety
     ///
-    /// One of the ring's locks must be held.
+    /// One of the locks of `ring` must be held for as long as this exists.
     #[inline]
-    unsafe fn word(&self, index: usize) -> Option<NonNull<u32>> {
+    unsafe fn of<S>(ring: &RingFile<S>) -> Self {
+        // SAFETY: By the caller's contract.
+        let page = unsafe { ring.page(0) };
+        // INVARIANT: By the caller's contract.
+        Self(page.map_or(ptr::null_mut(), |page| page.as_ptr().cast()))
+    }
+
+    #[inline]
+    fn word(&self, index: usize) -> Option<NonNull<u32>> {
         if index >= PAGE_SIZE / size_of::<u32>() {
             return None;
         }
-        // SAFETY: By the caller's contract. The word is inside the page.
-        unsafe { Some(self.page(0)?.cast::<u32>().add(index)) }
+        // SAFETY: By the type invariants this is inside a page.
+        NonNull::new(self.0).map(|page| unsafe { page.add(index) })
     }
 
-    /// # Safety
-    ///
-    /// One of the ring's locks must be held.
     #[inline]
-    unsafe fn load(&self, index: usize) -> u32 {
-        // SAFETY: By the caller's contract; the word is valid for reads.
-        unsafe {
-            self.word(index)
-                .map_or(0, |word| word.as_ptr().read_volatile())
-        }
+    fn load(&self, index: usize) -> u32 {
+        // SAFETY: By the type invariants the word is valid for reads.
+        self.word(index)
+            .map_or(0, |word| unsafe { word.as_ptr().read_volatile() })
     }
 
-    /// # Safety
-    ///
-    /// One of the ring's locks must be held.
     #[inline]
-    unsafe fn store(&self, index: usize, value: u32) {
-        // SAFETY: By the caller's contract; the word is valid for writes.
-        unsafe {
-            if let Some(word) = self.word(index) {
-                word.as_ptr().write_volatile(value);
-            }
+    fn store(&self, index: usize, value: u32) {
+        if let Some(word) = self.word(index) {
+            // SAFETY: By the type invariants the word is valid for writes.
+            unsafe { word.as_ptr().write_volatile(value) };
         }
     }
 }
@@ -178,6 +192,7 @@ pub fn unmap(addr: usize, size: usize) {
 /// The readers' lock of a ring.
 pub struct Reading<'a, S> {
     ring: &'a RingFile<S>,
+    header: Header,
     _not_send: NotThreadSafe,
 }
 
@@ -185,15 +200,13 @@ impl<S> Reading<'_, S> {
     /// Reads a word of the header, by its index.
     #[inline]
     pub fn load(&self, index: usize) -> u32 {
-        // SAFETY: The readers' lock is held.
-        unsafe { self.ring.load(index) }
+        self.header.load(index)
     }
 
     /// Writes a word of the header, by its index.
     #[inline]
     pub fn store(&self, index: usize, value: u32) {
-        // SAFETY: The readers' lock is held.
-        unsafe { self.ring.store(index, value) };
+        self.header.store(index, value);
     }
 
     /// Copies `len` bytes at `offset` of a page to a user. Fails with [`EFAULT`].
@@ -227,6 +240,7 @@ impl<S> Drop for Reading<'_, S> {
 /// The writers' lock of a ring.
 pub struct Writing<'a, S> {
     ring: &'a RingFile<S>,
+    header: Header,
     _not_send: NotThreadSafe,
 }
 
@@ -241,15 +255,13 @@ impl<S> Writing<'_, S> {
     /// Reads a word of the header, by its index.
     #[inline]
     pub fn load(&self, index: usize) -> u32 {
-        // SAFETY: The writers' lock is held.
-        unsafe { self.ring.load(index) }
+        self.header.load(index)
     }
 
     /// Writes a word of the header, by its index.
     #[inline]
     pub fn store(&self, index: usize, value: u32) {
-        // SAFETY: The writers' lock is held.
-        unsafe { self.ring.store(index, value) };
+        self.header.store(index, value);
     }
 
     /// Writes the `slot`th group of four words of a page. Outside of the ring it does nothing.
