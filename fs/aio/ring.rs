@@ -163,6 +163,7 @@ impl Ring {
         }
     }
 
+    #[inline(always)]
     fn return_slots(&self, ring: &mut Writing<'_, Tail>, head: u32, slots: &Slots) {
         let state = ring.state();
         let unread = unread(head, state.index, self.nr);

@@ -160,14 +160,16 @@ pub(crate) fn memory() -> Result<KiocbMemory<Request>> {
 }
 
 impl Drop for Submission<'_> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         if self.slots > 0 {
             self.context.slots.put(self.slots);
         }
-        self.context
-            .queue
-            .spares()
-            .leave(core::mem::take(&mut self.spares));
+        if !self.spares.is_empty() {
+            self.context
+                .queue
+                .spares()
+                .leave(core::mem::take(&mut self.spares));
+        }
     }
 }

@@ -89,13 +89,18 @@ fn submit_each(user: &User, nr: usize, iocbs: &IocbPointers, plug: Option<&Plug>
         return Ok(0);
     }
     let mut submission = Submission::new(user, nr, plug)?;
+    submit_with(&mut submission, nr, iocbs)
+}
+
+#[inline]
+fn submit_with(submission: &mut Submission<'_>, nr: usize, iocbs: &IocbPointers) -> Result<usize> {
     for index in 0..nr {
         if index % REQUESTS_AT_ONCE == 0 {
             submission.expect_requests(nr - index);
         }
         let submitted = iocbs
             .get(index)
-            .and_then(|iocb| submit_one(&mut submission, iocb, iocbs.width));
+            .and_then(|iocb| submit_one(submission, iocb, iocbs.width));
         if let Err(error) = submitted {
             return if index == 0 { Err(error) } else { Ok(index) };
         }

@@ -337,7 +337,7 @@ impl<T: KiocbData> PreparedKiocb<T> {
 
     /// Submits the I/O; its completion reaches [`KiocbData::complete`], or is returned where the
     /// I/O was over before the submitter was.
-    #[inline]
+    #[inline(always)]
     pub fn issue(mut self, direction: Direction, iter: &mut UserIter<'_>) -> Issued<T> {
         self.raw().ki_complete = Some(complete_unpolled::<T>);
         let (kiocb, returned) = self.start(direction, iter);

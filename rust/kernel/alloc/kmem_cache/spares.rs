@@ -56,6 +56,12 @@ impl<T: Cached> Spares<T> {
         }
     }
 
+    /// Whether there is none.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.top.is_null()
+    }
+
     /// Adds some.
     #[inline]
     pub fn push(&mut self, memory: UninitCacheBox<T>) {
