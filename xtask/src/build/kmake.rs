@@ -249,7 +249,10 @@ mod tests {
             ["error[E1]: one", " --> a.rs", "make[2]: *** [x] Error 1"]
         );
         assert_eq!(telling_lines("a\nb\n"), ["a", "b"]);
-        let long = (0..100).map(|n| format!("{n}\n")).collect::<String>();
+        let long = (0..100)
+            .map(|n| format!("{n}\n"))
+            .collect::<Vec<_>>()
+            .concat();
         let shown = telling_lines(&long);
         assert_eq!((shown.len(), shown[0]), (30, "70"));
     }

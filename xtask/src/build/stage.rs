@@ -126,7 +126,8 @@ fn read_record(record: &Path) -> Result<BTreeSet<PathBuf>> {
 fn write_record<'a>(record: &Path, paths: impl Iterator<Item = &'a PathBuf>) -> Result<()> {
     let lines = paths
         .map(|path| format!("{}\n", path.display()))
-        .collect::<String>();
+        .collect::<Vec<_>>()
+        .concat();
     super::write_if_changed(record, lines.as_bytes())?;
     Ok(())
 }

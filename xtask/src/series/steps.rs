@@ -234,7 +234,8 @@ fn without(text: &str, symbols: &BTreeSet<String>) -> String {
     text.lines()
         .filter(|line| !is_set(line))
         .map(|line| format!("{line}\n"))
-        .collect()
+        .collect::<Vec<_>>()
+        .concat()
 }
 
 #[cfg(test)]

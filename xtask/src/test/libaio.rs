@@ -36,7 +36,16 @@ const TIMEOUT: Duration = Duration::from_secs(900);
 pub fn run(bench: &Bench) -> Result<Vec<Case>> {
     let programs = compiled_harness(bench)?;
     let job = Job::of_script(bench.ws, "libaio-harness")?;
-    let numbers: String = CASES.iter().map(|number| format!("{number}\n")).collect();
+    let numbers = CASES
+        .iter()
+        .map(|number| {
+            format!(
+                "{number}
+"
+            )
+        })
+        .collect::<Vec<_>>()
+        .concat();
     job.add_text("cases", &numbers)?;
     for library in ["static", "shared"] {
         for number in CASES {
