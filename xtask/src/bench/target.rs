@@ -68,6 +68,9 @@ pub struct Judgement {
 /// Less than this is none: a lone interrupt or switch may belong to somebody else.
 const NONE: f64 = 0.001;
 
+/// What an I/O may cost more with more I/Os in flight, or more contexts, and still be called flat.
+const FLAT: f64 = 1.05;
+
 /// What cannot be told from no difference at all: two medians repeat within this.
 const NOTHING_MEASURABLE: f64 = 1.005;
 
@@ -179,29 +182,59 @@ pub fn of_instructions() -> Vec<Target> {
             });
         }
     }
-    targets.push(Target {
-        what: "with the flag / itself at (128,32)",
-        figure: instructions(hipri, DEEPEST),
-        relative_to: Some(instructions(hipri, LOADS[2])),
-        bound: Bound::AtMost(1.05),
-    });
     for (what, ours) in [
-        ("without the flag, idle second thread / none", aio),
-        ("with the flag, idle second thread / none", hipri),
+        ("without the flag / itself at (128,32)", aio),
+        ("with the flag / itself at (128,32)", hipri),
     ] {
-        let alone = instructions(ours, SHARED_LOAD);
-        let point = Point {
-            idle_threads: 1,
-            ..alone.point
-        };
         targets.push(Target {
             what,
-            figure: Figure { point, ..alone },
-            relative_to: Some(alone),
-            bound: Bound::AtMost(NOTHING_MEASURABLE),
+            figure: instructions(ours, DEEPEST),
+            relative_to: Some(instructions(ours, LOADS[2])),
+            bound: Bound::AtMost(FLAT),
         });
     }
+    targets.extend(of_sharing(
+        [
+            "without the flag, 256 contexts / 1",
+            "with the flag, 256 contexts / 1",
+        ],
+        |point| Point {
+            contexts: 256,
+            ..point
+        },
+        Bound::AtMost(FLAT),
+    ));
+    targets.extend(of_sharing(
+        [
+            "without the flag, idle second thread / none",
+            "with the flag, idle second thread / none",
+        ],
+        |point| Point {
+            idle_threads: 1,
+            ..point
+        },
+        Bound::AtMost(NOTHING_MEASURABLE),
+    ));
     targets
+}
+
+/// What a change of the contexts and threads may add, without the flag and with it.
+fn of_sharing(
+    what: [&'static str; 2],
+    change: impl Fn(Point) -> Point,
+    bound: Bound,
+) -> impl Iterator<Item = Target> {
+    let engines = [Engine::Aio, Engine::AioHipri];
+    what.into_iter().zip(engines).map(move |(what, engine)| {
+        let usual = instructions((Flavour::Rust, engine), SHARED_LOAD);
+        let point = change(usual.point);
+        Target {
+            what,
+            figure: Figure { point, ..usual },
+            relative_to: Some(usual),
+            bound,
+        }
+    })
 }
 
 fn instructions((kernel, engine): (Flavour, Engine), load: Load) -> Figure {
