@@ -10,7 +10,7 @@ use anyhow::{bail, ensure, Context, Result};
 use super::point::{Amount, Point};
 use super::sample::Sample;
 use crate::vm::report::{Section, Sections};
-use crate::vm::{Boot, Host, Job};
+use crate::vm::{Boot, DelayedDisk, Host, Job, DELAYED_DISK_PARAMETERS};
 
 /// The same layout of a process in every boot: it decides which pages of tables are touched.
 const PARAMETERS: &str = "norandmaps";
@@ -43,16 +43,17 @@ pub struct Measured {
 ///
 /// Fails unless every one of them was measured and the kernel had nothing to complain of.
 pub fn measure(host: &Host, measurement: &Measurement) -> Result<Measured> {
-    let job = Job::of_script(host.ws, "bench")?;
+    let mut job = Job::of_script(host.ws, "bench")?;
     job.add(measurement.program, "bin/aio-bench")?;
-    let line = |point: &Point| point.arguments(measurement.amount) + "\n";
+    job.delayed = delayed_disks(measurement.points);
+    let line = |point: &Point| point.line(measurement.amount) + "\n";
     let lines: String = measurement.points.iter().map(line).collect();
     job.add_text("points", &lines)?;
     let boot = Boot {
         name: measurement.name,
         kernel: measurement.kernel,
         job: &job,
-        parameters: PARAMETERS,
+        parameters: &parameters(&job),
         timeout: measurement.timeout,
     };
     let mut sections = Sections::default();
@@ -61,6 +62,28 @@ pub fn measure(host: &Host, measurement: &Measurement) -> Result<Measured> {
     booted.require_clean()?;
     measured(measurement, &complete)
         .with_context(|| format!("the console is {}", booted.console.display()))
+}
+
+/// The delayed disks that the points need, each once.
+fn delayed_disks(points: &[Point]) -> Vec<DelayedDisk> {
+    let mut disks = Vec::new();
+    for disk in points
+        .iter()
+        .filter_map(|point| point.device.delayed_disk())
+    {
+        if !disks.contains(&disk) {
+            disks.push(disk);
+        }
+    }
+    disks
+}
+
+/// Kernel parameters for the measurement, and for the disks of its machine.
+fn parameters(job: &Job) -> String {
+    match job.delayed.as_slice() {
+        [] => PARAMETERS.to_owned(),
+        _ => format!("{PARAMETERS} {DELAYED_DISK_PARAMETERS}"),
+    }
 }
 
 /// The samples in a report: a section with the kernel's version, then one for each point.
@@ -76,18 +99,18 @@ fn measured(measurement: &Measurement, sections: &[Section]) -> Result<Measured>
     );
     let mut samples = Vec::new();
     for (run, point) in runs.iter().zip(measurement.points) {
-        let arguments = point.arguments(measurement.amount);
+        let line = point.line(measurement.amount);
         ensure!(
-            run.name == arguments,
-            "the guest ran \"{}\" where \"{arguments}\" was asked for",
+            run.name == line,
+            "the guest ran \"{}\" where \"{line}\" was asked for",
             run.name
         );
         ensure!(
             run.status == Some(0),
-            "\"aio-bench {arguments}\" ended with status {}",
+            "the run \"{line}\" ended with status {}",
             run.status.unwrap_or(-1)
         );
-        samples.push(Sample::parse(&run.lines).context(arguments)?);
+        samples.push(Sample::parse(&run.lines).context(line)?);
     }
     Ok(Measured {
         kernel_version: version.lines.join(" ").trim().to_owned(),
@@ -133,8 +156,24 @@ mod tests {
             r#"{{"iops":1,"ns_per_io":1,"ticks_per_io":{ticks},"user_ns_per_io":1,
             "system_ns_per_io":1,"ctxsw_per_io":0,"irqs_per_io":null,"latency_ns":null}}"#
         );
-        let arguments = POINTS[point].arguments(AMOUNT);
-        section(&arguments, &json.replace('\n', ""), status)
+        section(&POINTS[point].line(AMOUNT), &json.replace('\n', ""), status)
+    }
+
+    #[test]
+    fn each_delayed_disk_is_there_once() {
+        let on = |device| Point::new(Engine::Aio, device, Load::new(1, 1));
+        let points = [
+            on(Device::Delayed1000us),
+            on(Device::Nvme),
+            on(Device::Delayed200us),
+            on(Device::Delayed1000us),
+        ];
+        let micros = delayed_disks(&points)
+            .iter()
+            .map(|disk| disk.micros)
+            .collect::<Vec<_>>();
+        assert_eq!(micros, [1000, 200]);
+        assert!(delayed_disks(&POINTS).is_empty());
     }
 
     #[test]

@@ -2,11 +2,12 @@
 
 //! `make bench`: what an I/O costs, on the stock kernel and on ours.
 //!
-//! Two parts. Instructions are counted on a machine of one processor whose clocks count them, on
+//! Three parts. Instructions are counted on a machine of one processor whose clocks count them, on
 //! null_blk: a figure that does not depend on the host. Time, interrupts, context switches and
 //! processor time are measured on an emulated NVMe namespace, which is noisy: both kernels take
-//! turns, and only ratios and counts mean something. A target that is missed is told, not a
-//! failure; a measurement that failed is one.
+//! turns, and only ratios and counts mean something. On disks with a delay the same shows what waiting
+//! costs: by interrupt, by polling, and by polling after a sleep. A target that is missed is
+//! told, not a failure; a measurement that failed is one.
 
 mod budget;
 mod environment;
@@ -37,7 +38,7 @@ use environment::{KernelFacts, MachineFacts};
 use figures::Figures;
 pub use measure::{measure, Measurement};
 pub use median::Median;
-use plan::{counted_points, device_points};
+use plan::{counted_points, delayed_points, device_points, DELAYED_DEVICES};
 use point::Device;
 pub use point::{Amount, Point};
 use results::{Environment, Results};
@@ -54,7 +55,16 @@ pub const COUNTED: Amount = Amount::Ios {
 };
 
 /// How much a run does on the emulated NVMe namespace.
-const TIMED: Amount = Amount::Seconds(2.5);
+const TIMED: Amount = Amount::Seconds {
+    warmup: 4096,
+    measured: 2.5,
+};
+
+/// How much a run does on a delayed disk: enough before to learn how long to sleep.
+const DELAYED: Amount = Amount::Seconds {
+    warmup: 256,
+    measured: 2.0,
+};
 
 /// How long a machine may take for all its runs; they take a minute.
 pub const TIMEOUT: Duration = Duration::from_secs(400);
@@ -63,7 +73,7 @@ pub const TIMEOUT: Duration = Duration::from_secs(400);
 struct Options {
     /// How often each kernel is booted for a part, if not as often as usual.
     rounds: Option<u32>,
-    parts: &'static [Part],
+    parts: Vec<Part>,
     strict: bool,
 }
 
@@ -72,7 +82,10 @@ struct Options {
 enum Part {
     Instructions,
     Device,
+    Delayed,
 }
+
+const PARTS: [Part; 3] = [Part::Instructions, Part::Device, Part::Delayed];
 
 /// A kernel to measure.
 struct Contender {
@@ -94,8 +107,8 @@ struct Bench<'a> {
 /// Measures, prints tables and verdicts, and writes `bench.json` and the plots.
 ///
 /// In the environment, `ROUNDS=N` is how often each kernel is booted for each part,
-/// `PART=instructions` or `PART=device` leaves out the other, and `STRICT=1` makes a target that
-/// was missed a failure.
+/// `PART=instructions`, `PART=device` or `PART=delayed` leaves out the others, and `STRICT=1` makes a
+/// target that was missed a failure.
 pub fn bench(ws: &Workspace) -> Result<ExitCode> {
     let options = Options::from_environment()?;
     let contenders = [contender(ws, Flavour::C)?, contender(ws, Flavour::Rust)?];
@@ -111,9 +124,12 @@ pub fn bench(ws: &Workspace) -> Result<ExitCode> {
     };
     let start = Instant::now();
     let mut judgements = Vec::new();
-    for part in options.parts {
+    for part in &options.parts {
         bench.measure(*part, options.rounds.unwrap_or(part.rounds()))?;
-        judgements.extend(bench.report(*part));
+        bench.print_tables(*part);
+    }
+    for part in options.parts {
+        judgements.extend(bench.judge(part));
     }
     bench.write(&judgements)?;
     println!("measured in {} s", start.elapsed().as_secs());
@@ -134,6 +150,7 @@ impl Bench<'_> {
         let (host, amount) = match part {
             Part::Instructions => (&self.counting, COUNTED),
             Part::Device => (&self.timing, TIMED),
+            Part::Delayed => (&self.timing, DELAYED),
         };
         for round in 1..=rounds {
             for contender in &self.contenders {
@@ -163,8 +180,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Prints the tables of a part; returns how its targets were met.
-    fn report(&self, part: Part) -> Vec<Judgement> {
+    fn print_tables(&self, part: Part) {
         let figures = &self.figures;
         let tables = match part {
             Part::Instructions => vec![
@@ -174,14 +190,24 @@ impl Bench<'_> {
                 table::of_threads(figures),
                 table::of_idle_threads(figures),
             ],
-            Part::Device => vec![table::of_device(figures)],
+            Part::Device => vec![table::of_device(figures, Device::Nvme)],
+            Part::Delayed => DELAYED_DEVICES
+                .map(|device| table::of_device(figures, device))
+                .into(),
         };
         for table in tables {
             print!("\n{table}");
         }
-        let judge = |target: &Target| target.judge(figures);
+        println!();
+    }
+
+    /// Prints and returns how the targets of a part were met, if it has any.
+    fn judge(&self, part: Part) -> Vec<Judgement> {
+        let judge = |target: &Target| target.judge(&self.figures);
         let judgements: Vec<_> = part.targets().iter().map(judge).collect();
-        println!("\n{}", Judgement::header(part.title()));
+        if !judgements.is_empty() {
+            println!("{}", Judgement::header(part.title()));
+        }
         for judgement in &judgements {
             println!("{judgement}");
         }
@@ -238,13 +264,14 @@ impl Part {
         match self {
             Self::Instructions => "instructions",
             Self::Device => "device",
+            Self::Delayed => "delayed",
         }
     }
 
     /// How often each kernel is booted: time needs more medians than counts.
     fn rounds(self) -> u32 {
         match self {
-            Self::Instructions => 5,
+            Self::Instructions | Self::Delayed => 5,
             Self::Device => 9,
         }
     }
@@ -253,6 +280,7 @@ impl Part {
         match self {
             Self::Instructions => "instructions per I/O, null_blk",
             Self::Device => "emulated NVMe",
+            Self::Delayed => "delayed disks",
         }
     }
 
@@ -260,6 +288,7 @@ impl Part {
         match self {
             Self::Instructions => counted_points(kernel),
             Self::Device => device_points(kernel),
+            Self::Delayed => delayed_points(kernel),
         }
     }
 
@@ -267,6 +296,7 @@ impl Part {
         match self {
             Self::Instructions => target::of_instructions(),
             Self::Device => target::of_device(),
+            Self::Delayed => Vec::new(),
         }
     }
 }
@@ -288,10 +318,11 @@ impl Options {
                 },
             },
             parts: match part {
-                "" => &[Part::Instructions, Part::Device],
-                "instructions" => &[Part::Instructions],
-                "device" => &[Part::Device],
-                other => bail!("PART={other} is neither instructions nor device"),
+                "" => PARTS.to_vec(),
+                name => match PARTS.into_iter().find(|part| part.name() == name) {
+                    Some(part) => vec![part],
+                    None => bail!("PART={name} is neither instructions nor device nor delayed"),
+                },
             },
             strict: match strict {
                 "" | "0" => false,
@@ -327,12 +358,12 @@ mod tests {
     #[test]
     fn variables_choose_rounds_parts_and_strictness() {
         let options = Options::parse("", "", "").unwrap();
-        assert_eq!((options.rounds, options.parts.len()), (None, 2));
+        assert_eq!((options.rounds, options.parts.len()), (None, 3));
         assert!(!options.strict);
         let options = Options::parse("3", "device", "1").unwrap();
         assert_eq!(
             (options.rounds, options.parts),
-            (Some(3), &[Part::Device][..])
+            (Some(3), vec![Part::Device])
         );
         assert!(options.strict);
         for (rounds, part, strict) in [

@@ -22,6 +22,9 @@ pub const SHARED_LOAD: Load = Load::new(16, 16);
 /// The loads on the emulated NVMe namespace.
 pub const DEVICE_LOADS: [Load; 2] = [Load::new(1, 1), Load::new(16, 16)];
 
+/// The delayed disks, the faster first.
+pub const DELAYED_DEVICES: [Device; 2] = [Device::Delayed200us, Device::Delayed1000us];
+
 /// Depths of the plot over depth, in batches of [`CURVE_BATCH`] at most.
 const CURVE_DEPTHS: [u32; 10] = [1, 4, 16, 32, 64, 128, 256, 512, 1024, 4096];
 const CURVE_BATCH: u32 = 32;
@@ -86,6 +89,17 @@ pub fn device_points(kernel: Flavour) -> Vec<Point> {
         .collect()
 }
 
+/// What is measured on the delayed disks, one I/O after the other: by interrupt, polled, and polled
+/// after a sleep.
+pub fn delayed_points(kernel: Flavour) -> Vec<Point> {
+    let engines = match kernel {
+        Flavour::C => [Engine::Aio, Engine::UringPoll, Engine::UringPollHybrid],
+        Flavour::Rust => [Engine::Aio, Engine::AioHipri, Engine::AioHipriHybrid],
+    };
+    let on = |device| engines.map(|engine| Point::new(engine, device, DEVICE_LOADS[0]));
+    DELAYED_DEVICES.into_iter().flat_map(on).collect()
+}
+
 /// io_uring is the same code in both kernels; what ours is compared to is measured on the stock one.
 fn counted_engines(kernel: Flavour) -> &'static [Engine] {
     match kernel {
@@ -120,9 +134,11 @@ mod tests {
 
     #[test]
     fn only_our_kernel_is_asked_to_poll_aio() {
-        let polls =
-            |points: Vec<Point>| points.iter().any(|point| point.engine == Engine::AioHipri);
-        assert!(!polls(counted_points(Flavour::C)) && !polls(device_points(Flavour::C)));
-        assert!(polls(counted_points(Flavour::Rust)) && polls(device_points(Flavour::Rust)));
+        let is_polled =
+            |point: &Point| matches!(point.engine, Engine::AioHipri | Engine::AioHipriHybrid);
+        for points in [counted_points, device_points, delayed_points] {
+            assert!(!points(Flavour::C).iter().any(is_polled));
+            assert!(points(Flavour::Rust).iter().any(is_polled));
+        }
     }
 }

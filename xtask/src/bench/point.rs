@@ -4,7 +4,9 @@
 
 use serde::{Deserialize, Serialize};
 
-/// How I/O is submitted and reaped, by aio-bench's names.
+use crate::vm::DelayedDisk;
+
+/// How I/O is submitted and reaped.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub enum Engine {
     /// io_submit and io_getevents.
@@ -13,13 +15,19 @@ pub enum Engine {
     /// The same with `IOCB_FLAG_HIPRI`.
     #[serde(rename = "aio-hipri")]
     AioHipri,
+    /// The same where `fs.aio-poll` is 2: sleeps before it polls.
+    #[serde(rename = "aio-hipri-hybrid")]
+    AioHipriHybrid,
     /// io_uring, by interrupt.
     #[serde(rename = "io_uring")]
     Uring,
     /// io_uring with `IORING_SETUP_IOPOLL`.
     #[serde(rename = "io_uring-poll")]
     UringPoll,
-    /// The same with registered buffers and files.
+    /// The same with `IORING_SETUP_HYBRID_IOPOLL`: sleeps before it polls.
+    #[serde(rename = "io_uring-poll-hybrid")]
+    UringPollHybrid,
+    /// io_uring-poll with registered buffers and files.
     #[serde(rename = "io_uring-poll-fixed")]
     UringPollFixed,
     /// preadv2 with `RWF_HIPRI`.
@@ -28,15 +36,32 @@ pub enum Engine {
 }
 
 impl Engine {
-    /// aio-bench's name for it.
+    /// Its name in figures.
     pub fn name(self) -> &'static str {
         match self {
+            Self::AioHipriHybrid => "aio-hipri-hybrid",
+            other => other.program_name(),
+        }
+    }
+
+    /// aio-bench's name for it.
+    fn program_name(self) -> &'static str {
+        match self {
             Self::Aio => "aio",
-            Self::AioHipri => "aio-hipri",
+            Self::AioHipri | Self::AioHipriHybrid => "aio-hipri",
             Self::Uring => "io_uring",
             Self::UringPoll => "io_uring-poll",
+            Self::UringPollHybrid => "io_uring-poll-hybrid",
             Self::UringPollFixed => "io_uring-poll-fixed",
             Self::Preadv2 => "preadv2",
+        }
+    }
+
+    /// What the sysctl `fs.aio-poll` has to be, on kernels that have it.
+    fn aio_poll(self) -> u32 {
+        match self {
+            Self::AioHipriHybrid => 2,
+            _ => 1,
         }
     }
 }
@@ -53,6 +78,12 @@ pub enum Device {
     /// QEMU's NVMe namespace.
     #[serde(rename = "emulated NVMe")]
     Nvme,
+    /// QEMU's virtio-blk disk, of which an I/O takes 200 microseconds longer.
+    #[serde(rename = "virtio-blk, delayed 200 us")]
+    Delayed200us,
+    /// The same with a millisecond.
+    #[serde(rename = "virtio-blk, delayed 1000 us")]
+    Delayed1000us,
 }
 
 impl Device {
@@ -62,6 +93,25 @@ impl Device {
             Self::NullBlk => "null_blk",
             Self::NullBlkDeep => "null_blk, 8192 tags",
             Self::Nvme => "emulated NVMe",
+            Self::Delayed200us => "virtio-blk, delayed 200 us",
+            Self::Delayed1000us => "virtio-blk, delayed 1000 us",
+        }
+    }
+
+    /// Whether the clock tells anything of it, and not the number of instructions.
+    pub fn is_timed(self) -> bool {
+        match self {
+            Self::NullBlk | Self::NullBlkDeep => false,
+            Self::Nvme | Self::Delayed200us | Self::Delayed1000us => true,
+        }
+    }
+
+    /// The disk that a machine has only for it.
+    pub fn delayed_disk(self) -> Option<DelayedDisk> {
+        match self {
+            Self::NullBlk | Self::NullBlkDeep | Self::Nvme => None,
+            Self::Delayed200us => Some(DelayedDisk { micros: 200 }),
+            Self::Delayed1000us => Some(DelayedDisk { micros: 1000 }),
         }
     }
 
@@ -71,6 +121,8 @@ impl Device {
             Self::NullBlk => "/dev/nullb0",
             Self::NullBlkDeep => "/dev/deep",
             Self::Nvme => "/dev/nvme0n1",
+            Self::Delayed200us => "/dev/delayed-200us",
+            Self::Delayed1000us => "/dev/delayed-1000us",
         }
     }
 }
@@ -126,7 +178,12 @@ pub enum Amount {
         measured: u32,
     },
     /// As many as it can in this many seconds, with their latencies.
-    Seconds(f64),
+    Seconds {
+        /// I/Os that do not count, before.
+        warmup: u32,
+        /// For how long I/Os count.
+        measured: f64,
+    },
 }
 
 impl Point {
@@ -142,11 +199,12 @@ impl Point {
         }
     }
 
-    /// aio-bench's command line for it.
-    pub fn arguments(&self, amount: Amount) -> String {
+    /// The line that tells the guest to run it: what `fs.aio-poll` is, then aio-bench's arguments.
+    pub fn line(&self, amount: Amount) -> String {
         let mut line = format!(
-            "--engine {} --depth {} --batch {}",
-            self.engine.name(),
+            "{} --engine {} --depth {} --batch {}",
+            self.engine.aio_poll(),
+            self.engine.program_name(),
             self.load.depth,
             self.load.batch
         );
@@ -163,7 +221,9 @@ impl Point {
         }
         line += &match amount {
             Amount::Ios { warmup, measured } => format!(" --warmup {warmup} --ios {measured}"),
-            Amount::Seconds(seconds) => format!(" --latency --seconds {seconds}"),
+            Amount::Seconds { warmup, measured } => {
+                format!(" --warmup {warmup} --latency --seconds {measured}")
+            }
         };
         format!("{line} {}", self.device.path())
     }
@@ -176,16 +236,17 @@ mod tests {
     const POINT: Point = Point::new(Engine::AioHipri, Device::NullBlk, Load::new(128, 32));
 
     #[test]
-    fn a_point_is_a_command_line() {
+    fn a_point_is_a_line() {
         let amount = Amount::Ios {
             warmup: 10,
             measured: 20,
         };
         assert_eq!(
-            POINT.arguments(amount),
-            "--engine aio-hipri --depth 128 --batch 32 --warmup 10 --ios 20 /dev/nullb0"
+            POINT.line(amount),
+            "1 --engine aio-hipri --depth 128 --batch 32 --warmup 10 --ios 20 /dev/nullb0"
         );
         let shared = Point {
+            engine: Engine::AioHipriHybrid,
             threads: 4,
             contexts: 2,
             idle_threads: 1,
@@ -193,9 +254,12 @@ mod tests {
             ..POINT
         };
         assert_eq!(
-            shared.arguments(Amount::Seconds(2.0)),
-            "--engine aio-hipri --depth 128 --batch 32 --contexts 2 --threads 4 --idle-threads 1 \
-             --shared --latency --seconds 2 /dev/nvme0n1"
+            shared.line(Amount::Seconds {
+                warmup: 10,
+                measured: 2.0
+            }),
+            "2 --engine aio-hipri --depth 128 --batch 32 --contexts 2 --threads 4 --idle-threads 1 \
+             --shared --warmup 10 --latency --seconds 2 /dev/nvme0n1"
         );
     }
 
@@ -203,10 +267,19 @@ mod tests {
     fn names_are_the_same_in_json() {
         use Device::*;
         use Engine::*;
-        for engine in [Aio, AioHipri, Uring, UringPoll, UringPollFixed, Preadv2] {
+        for engine in [
+            Aio,
+            AioHipri,
+            AioHipriHybrid,
+            Uring,
+            UringPoll,
+            UringPollHybrid,
+            UringPollFixed,
+            Preadv2,
+        ] {
             assert_eq!(serde_json::to_value(engine).unwrap(), engine.name());
         }
-        for device in [NullBlk, NullBlkDeep, Nvme] {
+        for device in [NullBlk, NullBlkDeep, Nvme, Delayed200us, Delayed1000us] {
             assert_eq!(serde_json::to_value(device).unwrap(), device.name());
         }
     }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::environment::{KernelFacts, MachineFacts};
 use super::figures::{Figures, Series};
 use super::median::Median;
-use super::point::{Device, Point};
+use super::point::Point;
 use super::sample::{Latency, Sample};
 use super::target::Judgement;
 
@@ -64,7 +64,7 @@ pub fn rows(figures: &Figures) -> Vec<Row> {
 impl Row {
     /// Time is not a figure where the clocks count instructions, nor are they where they do not.
     fn of(series: &Series) -> Self {
-        let is_timed = series.point.device == Device::Nvme;
+        let is_timed = series.point.device.is_timed();
         let timed = |value: fn(&Sample) -> f64| {
             is_timed.then(|| series.median(|sample| Some(value(sample))))?
         };
@@ -103,7 +103,7 @@ pub fn latency(series: &Series) -> Option<Latency> {
 #[cfg(test)]
 mod tests {
     use super::super::figures::tests::sample;
-    use super::super::point::{Engine, Load};
+    use super::super::point::{Device, Engine, Load};
     use super::*;
     use crate::build::Flavour;
 

@@ -64,6 +64,11 @@ impl Sample {
     pub fn cpu_ns(&self) -> f64 {
         self.user_ns_per_io + self.system_ns_per_io
     }
+
+    /// How much of a processor's time it took: 1 is all of it.
+    pub fn cpu_share(&self) -> f64 {
+        self.cpu_ns() / self.ns_per_io
+    }
 }
 
 #[cfg(test)]

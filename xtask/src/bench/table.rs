@@ -123,21 +123,23 @@ fn counted<P: IntoIterator<Item = Point>>(
     table
 }
 
+/// What is measured of a device by the clock.
+const DEVICE_COLUMNS: [&str; 11] = [
+    "load", "IOPS", "spread", "p50 us", "p99 us", "p99.9 us", "irqs/IO", "ctxsw/IO", "user us",
+    "sys us", "CPU",
+];
+
 /// All that is measured by the clock, a line for each engine and load.
-pub fn of_device(figures: &Figures) -> Table {
-    const COLUMNS: [&str; 10] = [
-        "load", "IOPS", "spread", "p50 us", "p99 us", "p99.9 us", "irqs/IO", "ctxsw/IO", "user us",
-        "sys us",
-    ];
-    let mut table = Table::new(Device::Nvme.name(), COLUMNS.map(str::to_owned));
-    let on_device = |series: &&Series| series.point.device == Device::Nvme;
+pub fn of_device(figures: &Figures, device: Device) -> Table {
+    let mut table = Table::new(device.name(), DEVICE_COLUMNS.map(str::to_owned));
+    let on_device = |series: &&Series| series.point.device == device;
     for series in figures.series().iter().filter(on_device) {
         table.add(name(series), device_cells(series));
     }
     table
 }
 
-fn device_cells(series: &Series) -> [String; 10] {
+fn device_cells(series: &Series) -> [String; DEVICE_COLUMNS.len()] {
     let iops = series.median(|sample| Some(sample.iops));
     let latency = latency(series);
     let micros = |ns: Option<f64>| number(ns.map(|ns| ns / 1e3), 1);
@@ -155,6 +157,8 @@ fn device_cells(series: &Series) -> [String; 10] {
         micros(middle(
             series.median(|sample| Some(sample.system_ns_per_io)),
         )),
+        middle(series.median(|sample| Some(sample.cpu_share())))
+            .map_or_else(|| "-".to_owned(), |share| format!("{:.0}%", 100.0 * share)),
     ]
 }
 
@@ -173,7 +177,8 @@ fn percent(share: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::figures::tests::sample;
-    use super::super::plan::counted_points;
+    use super::super::plan::{counted_points, delayed_points, DELAYED_DEVICES};
+    use super::super::sample::Sample;
     use super::*;
     use crate::build::Flavour;
 
@@ -199,7 +204,30 @@ mod tests {
         for table in [of_contexts, of_threads, of_idle_threads] {
             assert_eq!(lines(table(&figures)), 1 + 3);
         }
-        assert_eq!(lines(of_device(&figures)), 1);
+        assert_eq!(lines(of_device(&figures, Device::Nvme)), 1);
+    }
+
+    #[test]
+    fn each_device_has_a_table_of_its_own() {
+        let mut figures = Figures::default();
+        let points = delayed_points(Flavour::Rust);
+        let busy_half_the_time = Sample {
+            ns_per_io: 1e6,
+            system_ns_per_io: 5e5,
+            ..sample(1.0)
+        };
+        figures.add(
+            Flavour::Rust,
+            &points,
+            &vec![busy_half_the_time; points.len()],
+        );
+        for device in DELAYED_DEVICES {
+            let table = of_device(&figures, device).to_string();
+            let lines = table.lines().collect::<Vec<_>>();
+            assert_eq!(lines.len(), 4, "{table}");
+            assert!(lines[0].starts_with(device.name()));
+            assert!(lines[3].starts_with("rust aio-hipri-hybrid") && lines[3].ends_with(" 50%"));
+        }
     }
 
     #[test]

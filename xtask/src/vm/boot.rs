@@ -164,6 +164,7 @@ impl Host<'_> {
             results,
             name: boot.name,
             nvmes: &boot.job.nvmes,
+            delayed: &boot.job.delayed,
             monitor: boot.job.monitor,
             parameters: boot.parameters,
             accelerator: self.accelerator,

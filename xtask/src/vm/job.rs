@@ -11,6 +11,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 
+use super::delayed::DelayedDisk;
 use super::nvme::Nvme;
 use crate::build::{command, Workspace};
 
@@ -19,6 +20,8 @@ pub struct Job {
     folder: TempDir,
     /// NVMe devices on top of the usual one.
     pub nvmes: Vec<Nvme>,
+    /// Disks that take their time; they can be polled with [`super::DELAYED_DISK_PARAMETERS`].
+    pub delayed: Vec<DelayedDisk>,
     /// Whether QEMU's monitor is to listen at `<name of the boot>.monitor` in the results.
     pub monitor: bool,
     /// Complaints that the job provokes: what they contain.
@@ -33,6 +36,7 @@ impl Job {
         let job = Self {
             folder: tempfile::tempdir_in(scratch)?,
             nvmes: Vec::new(),
+            delayed: Vec::new(),
             monitor: false,
             provokes: &[],
         };

@@ -9,6 +9,7 @@
 
 mod accelerator;
 mod boot;
+mod delayed;
 mod follow;
 mod image;
 mod job;
@@ -24,6 +25,7 @@ mod splat;
 
 pub use accelerator::NS_PER_INSTRUCTION;
 pub use boot::{Boot, Booted};
+pub use delayed::{DelayedDisk, PARAMETERS as DELAYED_DISK_PARAMETERS};
 pub use job::Job;
 pub use lost::Lost;
 pub use monitor::Monitor;

@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{bail, Context, Result};
 
 use super::accelerator::Accelerator;
+use super::delayed::DelayedDisk;
 use super::nvme::Nvme;
 use super::pace::Pace;
 use crate::build::{command, BuildRoot};
@@ -49,6 +50,8 @@ pub struct Machine<'a> {
     pub name: &'a str,
     /// NVMe devices on top of the usual one.
     pub nvmes: &'a [Nvme],
+    /// Disks that take their time.
+    pub delayed: &'a [DelayedDisk],
     /// Whether the monitor listens at `<name>.monitor` in the results.
     pub monitor: bool,
     /// Kernel parameters on top of the usual ones.
@@ -125,6 +128,9 @@ impl Machine<'_> {
         qemu.args(["-device", "nvme,serial=nvme0,drive=nvme0"]);
         for nvme in self.nvmes {
             qemu.args(nvme.arguments());
+        }
+        for (index, disk) in self.delayed.iter().enumerate() {
+            qemu.args(disk.arguments(index));
         }
     }
 }
