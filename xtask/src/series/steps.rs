@@ -131,7 +131,7 @@ impl Builder<'_> {
             text += &fs::read_to_string(&path)
                 .with_context(|| format!("cannot read {}", path.display()))?;
         }
-        let later = &symbols(whole) - &symbols(overlay);
+        let later = later_symbols(overlay, whole, &self.pristine.path)?;
         let path = self.logs.join(format!("step-{step:02}.config"));
         fs::write(&path, without(&text, &later))?;
         Ok(path)
@@ -204,25 +204,39 @@ fn chosen(list: &str, count: usize) -> Result<Vec<Step>> {
         .collect()
 }
 
+/// The configuration symbols that `whole` adds to the tree `pristine`, and `overlay` not yet.
+fn later_symbols(overlay: &Overlay, whole: &Overlay, pristine: &Path) -> Result<BTreeSet<String>> {
+    let mut known = symbols(overlay);
+    for path in whole.files.keys().filter(|path| is_kconfig(path)) {
+        let original = pristine.join(path);
+        if original.exists() {
+            known.extend(defined(&fs::read(original)?));
+        }
+    }
+    Ok(&symbols(whole) - &known)
+}
+
 /// The configuration symbols that the Kconfig files of an overlay define.
 fn symbols(overlay: &Overlay) -> BTreeSet<String> {
-    let is_kconfig = |path: &Path| {
-        let name = path.file_name().unwrap_or_default();
-        name.as_encoded_bytes().starts_with(b"Kconfig")
-    };
+    let files = overlay.files.iter().filter(|(path, _)| is_kconfig(path));
+    files.flat_map(|(_, file)| defined(&file.content)).collect()
+}
+
+/// The configuration symbols that a Kconfig file defines.
+fn defined(kconfig: &[u8]) -> Vec<String> {
     let symbol = |line: &str| {
         let name = line
             .strip_prefix("config ")
             .or(line.strip_prefix("menuconfig "))?;
         Some(format!("CONFIG_{}", name.trim()))
     };
-    let files = overlay.files.iter().filter(|(path, _)| is_kconfig(path));
-    files
-        .flat_map(|(_, file)| {
-            let text = String::from_utf8_lossy(&file.content);
-            text.lines().filter_map(symbol).collect::<Vec<_>>()
-        })
-        .collect()
+    let text = String::from_utf8_lossy(kconfig);
+    text.lines().filter_map(symbol).collect()
+}
+
+fn is_kconfig(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    name.as_encoded_bytes().starts_with(b"Kconfig")
 }
 
 /// The lines of a configuration that do not set one of `symbols`.
@@ -252,28 +266,37 @@ mod tests {
         }
     }
 
+    fn overlay(files: &[(&str, &str)]) -> Overlay {
+        let staged = |text: &str| Staged {
+            content: text.into(),
+            mode: 0o644,
+            origin: Origin::Added,
+        };
+        let files = files.iter().map(|(path, text)| (path.into(), staged(text)));
+        Overlay {
+            files: files.collect(),
+        }
+    }
+
     #[test]
     fn a_step_has_no_symbols_of_later_ones() {
-        let overlay = |text: &str| {
-            let staged = |text: &str| Staged {
-                content: text.into(),
-                mode: 0o644,
-                origin: Origin::Added,
-            };
-            let files = [
-                ("fs/aio/Kconfig", staged(text)),
-                ("fs/aio/a.c", staged("config C\n")),
-            ];
-            let files = files.map(|(path, file)| (path.into(), file));
-            Overlay {
-                files: files.into(),
-            }
-        };
-        let whole = symbols(&overlay("config A\n\thelp\nmenuconfig B_C\n"));
-        let later = &whole - &symbols(&overlay("config A\n"));
-        assert_eq!(later.iter().collect::<Vec<_>>(), ["CONFIG_B_C"]);
-        let text = "# words\nCONFIG_A=y\nCONFIG_B_C=y\nCONFIG_B=y\n";
-        assert_eq!(without(text, &later), "# words\nCONFIG_A=y\nCONFIG_B=y\n");
+        let pristine = tempfile::tempdir().unwrap();
+        fs::create_dir(pristine.path().join("init")).unwrap();
+        fs::write(pristine.path().join("init/Kconfig"), "config OLD\n").unwrap();
+        let step = overlay(&[("fs/aio/Kconfig", "config A\n")]);
+        let whole = overlay(&[
+            ("fs/aio/Kconfig", "config A\n\thelp\nmenuconfig B_C\n"),
+            ("fs/aio/a.c", "config C\n"),
+            ("init/Kconfig", "config OLD\nconfig NEW\n"),
+        ]);
+        let later = later_symbols(&step, &whole, pristine.path()).unwrap();
+        let names = later.iter().map(String::as_str).collect::<Vec<_>>();
+        assert_eq!(names, ["CONFIG_B_C", "CONFIG_NEW"]);
+        let text = "# words\nCONFIG_A=y\nCONFIG_B_C=y\nCONFIG_B=y\nCONFIG_OLD=y\n";
+        assert_eq!(
+            without(text, &later),
+            "# words\nCONFIG_A=y\nCONFIG_B=y\nCONFIG_OLD=y\n"
+        );
     }
 
     #[test]
