@@ -80,7 +80,7 @@ impl fmt::Display for Reason {
             }
             Reason::Unsupported => {
                 "the kernel refuses to poll this file; its file system must support that, \
-                 and the sysctl fs.aio-poll be 1"
+                 and the sysctl fs.aio-poll not be 0"
             }
             Reason::NoRoom => {
                 "there is no room for a second context; raise the sysctl fs.aio-max-nr"
