@@ -38,7 +38,7 @@ pub fn staged(ws: &Workspace, pristine: &Pristine, flavour: Flavour) -> Result<S
     let key = key::of([&pristine.generation, &overlay.key()]);
     let kconfig_key = key::of([&pristine.generation, &overlay.kconfig_key()]);
     let tree = match flavour {
-        Flavour::Rust => ws.cache.join("stage").join(&pristine.key),
+        Flavour::Rust => folder(ws, pristine),
         Flavour::C => pristine.path.clone(),
     };
     if flavour == Flavour::Rust {
@@ -50,6 +50,17 @@ pub fn staged(ws: &Workspace, pristine: &Pristine, flavour: Flavour) -> Result<S
         key,
         kconfig_key,
     })
+}
+
+/// Where the tree with the overlay is.
+pub fn folder(ws: &Workspace, pristine: &Pristine) -> PathBuf {
+    ws.cache.join("stage").join(&pristine.key)
+}
+
+/// Copies a staged tree with its time stamps: what was made from it is as good for the copy.
+pub fn duplicate(tree: &Path, copy: &Path) -> Result<()> {
+    fs::copy(beside(tree, ".overlay"), beside(copy, ".overlay"))?;
+    copy_folder(tree, copy)
 }
 
 /// Makes `tree` the pristine one with `overlay` in it; who calls has locked it against others.
@@ -79,19 +90,24 @@ pub fn bring_up_to_date(tree: &Path, pristine: &Pristine, overlay: &Overlay) -> 
     write_record(&record, now.iter())
 }
 
-/// Copies the pristine tree under a temporary name and renames it; no path differs yet.
+/// Copies the pristine tree; no path differs yet.
 fn copy_tree(pristine: &Pristine, tree: &Path) -> Result<BTreeSet<PathBuf>> {
-    let partial = beside(tree, ".partial");
+    copy_folder(&pristine.path, tree)?;
+    Ok(BTreeSet::new())
+}
+
+/// Copies a folder under a temporary name and renames it.
+fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+    let partial = beside(to, ".partial");
     if partial.exists() {
         fs::remove_dir_all(&partial)?;
     }
-    fs::create_dir_all(tree.parent().context("a tree has a folder")?)?;
+    fs::create_dir_all(to.parent().context("a tree has a folder")?)?;
     let mut cp = Command::new("cp");
     cp.args(["--archive", "--reflink=auto"])
-        .args([&pristine.path, &partial]);
+        .args([from, &partial]);
     command::run(&mut cp)?;
-    fs::rename(&partial, tree)?;
-    Ok(BTreeSet::new())
+    Ok(fs::rename(&partial, to)?)
 }
 
 /// Gives a path that left the overlay its pristine content, or removes it.
@@ -217,6 +233,20 @@ mod tests {
         assert!(modified(&t.tree.join("fs/Makefile")) >= patched);
         assert!(!t.tree.join("fs/aio").exists());
         assert!(t.tree.join("fs/other.c").exists());
+    }
+
+    #[test]
+    fn a_copy_is_as_old_as_the_tree_and_knows_what_differs() {
+        let t = trees();
+        let first = overlay(&[("fs/Makefile", "new"), ("fs/aio/a.rs", "a")]);
+        bring_up_to_date(&t.tree, &t.pristine, &first).unwrap();
+        let copy = beside(&t.tree, "-copy");
+        duplicate(&t.tree, &copy).unwrap();
+        let makefile = |tree: &Path| modified(&tree.join("fs/Makefile"));
+        assert_eq!(makefile(&copy), makefile(&t.tree));
+        bring_up_to_date(&copy, &t.pristine, &overlay(&[("fs/Makefile", "new")])).unwrap();
+        assert_eq!(makefile(&copy), makefile(&t.tree));
+        assert!(!copy.join("fs/aio").exists());
     }
 
     #[test]

@@ -53,7 +53,7 @@ pub fn check(
 ) -> Result<()> {
     let chosen = chosen(&env::var("STEPS").unwrap_or_default(), stages.len())?;
     let whole = stages.last().context("there are no patches")?;
-    let builder = Builder::prepare(ws, root, pristine, whole)?;
+    let builder = Builder::prepare(ws, root, pristine)?;
     let mut host = None;
     for step in &chosen {
         let image = builder.build(*step, &stages[step - 1], whole)?;
@@ -70,17 +70,13 @@ pub fn check(
 }
 
 impl Builder<'_> {
-    /// Readies the trees; objects start from a kernel of the whole series, if one was built.
+    /// Readies the trees.
     fn prepare<'a>(
         ws: &'a Workspace,
         root: &'a BuildRoot,
         pristine: &'a Pristine,
-        whole: &Overlay,
     ) -> Result<Builder<'a>> {
-        let tree = ws
-            .cache
-            .join("stage")
-            .join(format!("{}-series", pristine.key));
+        let tree = beside(&stage::folder(ws, pristine), "-series");
         let builder = Builder {
             ws,
             root,
@@ -90,15 +86,31 @@ impl Builder<'_> {
             _lock: lock::exclusive(&beside(&tree, ".lock"))?,
             tree,
         };
-        let product = format!("{}-{UNIT_TESTS}", Flavour::Rust.name());
-        let _source = lock::exclusive(&pristine.lock_file(ws))?;
-        seed(
-            &builder.objects,
-            &pristine.objects_folder(ws, root, &product),
-        )?;
-        // What a step lacks must look changed to objects that were made from the whole.
-        stage::bring_up_to_date(&builder.tree, pristine, whole)?;
+        builder.start_from_product()?;
         Ok(builder)
+    }
+
+    /// Copies the trees of the whole series, if it was built with the unit tests, so that most of
+    /// its objects are good for the first step.
+    ///
+    /// Objects are good for the tree that they were made from only: both are copied, or none.
+    fn start_from_product(&self) -> Result<()> {
+        if self.tree.exists() && self.objects.exists() {
+            return Ok(());
+        }
+        for folder in [&self.tree, &self.objects] {
+            if folder.exists() {
+                fs::remove_dir_all(folder)?;
+            }
+        }
+        let variant = format!("{}-{UNIT_TESTS}", Flavour::Rust.name());
+        let product = self.pristine.objects_folder(self.ws, self.root, &variant);
+        let _lock = lock::exclusive(&self.pristine.lock_file(self.ws))?;
+        if product.join("vmlinux").exists() {
+            stage::duplicate(&stage::folder(self.ws, self.pristine), &self.tree)?;
+            seed(&self.objects, &product)?;
+        }
+        Ok(())
     }
 
     /// Builds one step; returns its image.
