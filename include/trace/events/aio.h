@@ -8,6 +8,16 @@
 #include <linux/aio_abi.h>
 #include <linux/tracepoint.h>
 
+/* For tools that read trace data outside of the kernel */
+TRACE_DEFINE_ENUM(IOCB_CMD_PREAD);
+TRACE_DEFINE_ENUM(IOCB_CMD_PWRITE);
+TRACE_DEFINE_ENUM(IOCB_CMD_FSYNC);
+TRACE_DEFINE_ENUM(IOCB_CMD_FDSYNC);
+TRACE_DEFINE_ENUM(IOCB_CMD_POLL);
+TRACE_DEFINE_ENUM(IOCB_CMD_NOOP);
+TRACE_DEFINE_ENUM(IOCB_CMD_PREADV);
+TRACE_DEFINE_ENUM(IOCB_CMD_PWRITEV);
+
 #define show_aio_opcode(opcode)					\
 	__print_symbolic(opcode,				\
 		{ IOCB_CMD_PREAD,	"PREAD" },		\
