@@ -8,7 +8,7 @@ use anyhow::{anyhow, Result};
 use plotters::prelude::*;
 
 use super::figures::{Figures, Series};
-use super::plan::{curve_loads, DEVICE_LOADS};
+use super::plan::{curve_loads, DELAYED_DEVICES, DEVICE_LOADS};
 use super::point::{Device, Engine, Load, Point};
 use super::results::latency;
 use crate::build::Flavour;
@@ -37,13 +37,28 @@ const LINES: [(Flavour, Engine, RGBColor); 6] = [
     ),
 ];
 
+/// The bars that are nowhere but in the plot of the delayed disks.
+const HYBRID_LINES: [(Flavour, Engine, RGBColor); 2] = [
+    (
+        Flavour::Rust,
+        Engine::AioHipriHybrid,
+        RGBColor(0xff, 0x7f, 0x0e),
+    ),
+    (
+        Flavour::C,
+        Engine::UringPollHybrid,
+        RGBColor(0x98, 0xdf, 0x8a),
+    ),
+];
+
 /// Draws the plots of what was measured into `folder` and returns their names.
 pub fn draw(figures: &Figures, folder: &Path) -> Result<Vec<&'static str>> {
     let is_measured = |device| figures.series().iter().any(|s| s.point.device == device);
-    let plots: [(&str, Device, Plot); 3] = [
+    let plots: [(&str, Device, Plot); 4] = [
         ("bench-depth.svg", Device::NullBlk, draw_depth),
         ("bench-latency.svg", Device::Nvme, draw_latency),
         ("bench-interrupts.svg", Device::Nvme, draw_interrupts),
+        ("bench-delayed.svg", DELAYED_DEVICES[0], draw_delayed),
     ];
     let mut drawn = Vec::new();
     for (name, device, plot) in plots {
@@ -126,7 +141,8 @@ fn top(curves: &[Curve]) -> f64 {
 /// How lengths become heights.
 #[derive(Clone, Copy)]
 enum Scale {
-    Linear,
+    /// The axis names lengths with so many decimals.
+    Linear { decimals: usize },
     /// In powers of ten, from the first one.
     Logarithmic,
 }
@@ -134,7 +150,7 @@ enum Scale {
 impl Scale {
     fn height(self, length: f64) -> f64 {
         match self {
-            Self::Linear => length,
+            Self::Linear { .. } => length,
             Self::Logarithmic => length.log10().max(1.0),
         }
     }
@@ -142,79 +158,185 @@ impl Scale {
     /// The range that shows lengths up to `longest` and leaves room for the names above.
     fn range(self, longest: f64) -> std::ops::Range<f64> {
         match self {
-            Self::Linear => 0.0..1.4 * longest.max(1e-3),
+            Self::Linear { .. } => 0.0..1.4 * longest.max(1e-3),
             Self::Logarithmic => 1.0..1.0 + 1.4 * (self.height(longest) - 1.0).max(1.0),
         }
     }
 
     fn label(self, height: f64) -> String {
         match self {
-            Self::Linear => format!("{height:.2}"),
+            Self::Linear { decimals } => format!("{height:.decimals$}"),
             Self::Logarithmic => format!("{:.0}", 10f64.powf(height)),
         }
     }
 }
 
-/// Groups of bars, in a diagram for each load of the device.
-struct BarPlot {
-    title: &'static str,
-    groups: &'static [&'static str],
-    scale: Scale,
-    /// The lengths of a series' bars, one for each group; none if they were not measured.
-    lengths: fn(&Series) -> Option<Vec<f64>>,
-}
+/// Lengths of a series' bars, one for each group; none if they were not measured.
+type Lengths = fn(&Series) -> Option<Vec<f64>>;
 
 /// The percentiles of latency at each load of the device.
 fn draw_latency(figures: &Figures, path: &Path) -> Drawn {
-    let plot = BarPlot {
-        title: "Latency in microseconds, emulated NVMe",
-        groups: &["50%", "90%", "99%", "99.9%"],
-        scale: Scale::Logarithmic,
-        lengths: |series| {
-            let found = latency(series)?;
-            let percentiles = [found.p50, found.p90, found.p99, found.p999];
-            Some(percentiles.map(|ns| ns / 1e3).to_vec())
-        },
+    let lengths: Lengths = |series| {
+        let found = latency(series)?;
+        let percentiles = [found.p50, found.p90, found.p99, found.p999];
+        Some(percentiles.map(micros).to_vec())
     };
-    plot.draw(figures, path)
+    let groups = ["50%", "90%", "99%", "99.9%"].map(str::to_owned).to_vec();
+    draw_side_by_side(
+        "Latency in microseconds, emulated NVMe",
+        &load_diagrams(figures, &groups, Scale::Logarithmic, lengths),
+        path,
+    )
 }
 
 /// Interrupts of the device's queues per I/O.
 fn draw_interrupts(figures: &Figures, path: &Path) -> Drawn {
-    let plot = BarPlot {
-        title: "Interrupts per I/O, emulated NVMe",
-        groups: &[""],
-        scale: Scale::Linear,
-        lengths: |series| Some(vec![series.median(|sample| sample.irqs_per_io)?.median]),
+    let lengths: Lengths = |series| Some(vec![series.median(|sample| sample.irqs_per_io)?.median]);
+    draw_side_by_side(
+        "Interrupts per I/O, emulated NVMe",
+        &load_diagrams(
+            figures,
+            &[String::new()],
+            Scale::Linear { decimals: 2 },
+            lengths,
+        ),
+        path,
+    )
+}
+
+/// Processor time and latency on the delayed disks.
+fn draw_delayed(figures: &Figures, path: &Path) -> Drawn {
+    let processor_time: Lengths = |series| {
+        Some(vec![micros(
+            series.median(|sample| Some(sample.cpu_ns()))?.median,
+        )])
     };
-    plot.draw(figures, path)
+    let latencies: Lengths = |series| {
+        let found = latency(series)?;
+        Some(vec![micros(found.p50), micros(found.p90)])
+    };
+    let diagram = |caption: &str, percentiles: &[&str], lengths| Diagram {
+        caption: caption.to_owned(),
+        groups: DELAYED_DISKS
+            .iter()
+            .flat_map(|(_, delay)| {
+                percentiles
+                    .iter()
+                    .map(move |share| format!("{share}{delay}"))
+            })
+            .collect(),
+        scale: Scale::Linear { decimals: 0 },
+        bars: delayed_bars(figures, lengths),
+        legend: SeriesLabelPosition::UpperLeft,
+    };
+    draw_side_by_side(
+        "Microseconds per I/O, disks of a delay, one I/O after the other",
+        &[
+            diagram("processor time", &[""], processor_time),
+            diagram("latency", &["50%, ", "90%, "], latencies),
+        ],
+        path,
+    )
+}
+
+/// The delayed disks, and how long their I/O takes.
+const DELAYED_DISKS: [(Device, &str); 2] =
+    [(DELAYED_DEVICES[0], "200 us"), (DELAYED_DEVICES[1], "1 ms")];
+
+/// The bars of each engine, those of one disk after those of the other.
+fn delayed_bars(figures: &Figures, lengths: Lengths) -> Vec<Bars> {
+    let on = |device| {
+        figures
+            .series()
+            .iter()
+            .filter(move |s| s.point.device == device)
+    };
+    let bars = |first: &Series| {
+        let is_same = |other: &&Series| {
+            (other.kernel, other.point.engine) == (first.kernel, first.point.engine)
+        };
+        let of_disk = |(device, _)| on(device).find(is_same).and_then(lengths);
+        let all = DELAYED_DISKS
+            .map(of_disk)
+            .into_iter()
+            .collect::<Option<Vec<_>>>()?;
+        Some(Bars::of(first, all.concat()))
+    };
+    on(DELAYED_DISKS[0].0).filter_map(bars).collect()
+}
+
+fn micros(ns: f64) -> f64 {
+    ns / 1e3
+}
+
+/// Groups of bars.
+struct Diagram {
+    caption: String,
+    groups: Vec<String>,
+    scale: Scale,
+    bars: Vec<Bars>,
+    legend: SeriesLabelPosition,
+}
+
+/// The bars of one colour, one in each group.
+struct Bars {
+    name: String,
+    color: RGBColor,
+    lengths: Vec<f64>,
+}
+
+impl Bars {
+    fn of(series: &Series, lengths: Vec<f64>) -> Self {
+        let (kernel, engine) = (series.kernel, series.point.engine);
+        let mut lines = LINES.iter().chain(&HYBRID_LINES);
+        let line = lines.find(|line| (line.0, line.1) == (kernel, engine));
+        Self {
+            name: line_name(kernel, engine),
+            color: line.map_or(BLACK, |line| line.2),
+            lengths,
+        }
+    }
+}
+
+/// A diagram for each load of the device.
+fn load_diagrams(
+    figures: &Figures,
+    groups: &[String],
+    scale: Scale,
+    lengths: Lengths,
+) -> [Diagram; DEVICE_LOADS.len()] {
+    DEVICE_LOADS.map(|load| Diagram {
+        caption: format!("depth {}, batches of {}", load.depth, load.batch),
+        groups: groups.to_vec(),
+        scale,
+        bars: device_series(figures, load)
+            .filter_map(|series| Some(Bars::of(series, lengths(series)?)))
+            .collect(),
+        legend: SeriesLabelPosition::UpperRight,
+    })
 }
 
 /// Where a diagram goes.
 type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 
-impl BarPlot {
-    fn draw(&self, figures: &Figures, path: &Path) -> Drawn {
-        let area = SVGBackend::new(path, SIZE).into_drawing_area();
-        area.fill(&WHITE)?;
-        let titled = area.titled(self.title, (FONT, 18))?;
-        let halves = titled.split_evenly((1, DEVICE_LOADS.len()));
-        for (half, load) in halves.iter().zip(DEVICE_LOADS) {
-            self.draw_load(figures, load, half)?;
-        }
-        Ok(area.present()?)
+fn draw_side_by_side(title: &str, diagrams: &[Diagram], path: &Path) -> Drawn {
+    let area = SVGBackend::new(path, SIZE).into_drawing_area();
+    area.fill(&WHITE)?;
+    let titled = area.titled(title, (FONT, 18))?;
+    let parts = titled.split_evenly((1, diagrams.len()));
+    for (part, diagram) in parts.iter().zip(diagrams) {
+        diagram.draw(part)?;
     }
+    Ok(area.present()?)
+}
 
-    fn draw_load(&self, figures: &Figures, load: Load, area: &Area) -> Drawn {
-        let bars: Vec<_> = device_series(figures, load)
-            .filter_map(|series| Some((series, (self.lengths)(series)?)))
-            .collect();
-        let longest = bars.iter().flat_map(|(_, lengths)| lengths);
-        let range = self.scale.range(longest.copied().fold(0.0, f64::max));
+impl Diagram {
+    fn draw(&self, area: &Area) -> Drawn {
+        let all = self.bars.iter().flat_map(|bars| &bars.lengths);
+        let range = self.scale.range(all.copied().fold(0.0, f64::max));
         let bottom = range.start;
-        let caption = format!("depth {}, batches of {}", load.depth, load.batch);
         let mut chart = ChartBuilder::on(area)
-            .caption(caption, (FONT, 14))
+            .caption(&self.caption, (FONT, 14))
             .margin(10)
             .x_label_area_size(30)
             .y_label_area_size(50)
@@ -224,12 +346,12 @@ impl BarPlot {
             .disable_x_mesh()
             .light_line_style(WHITE)
             .x_labels(2 * self.groups.len() + 1)
-            .x_label_formatter(&|&at| group_label(self.groups, at))
+            .x_label_formatter(&|&at| group_label(&self.groups, at))
             .y_label_formatter(&|&height| self.scale.label(height))
             .draw()?;
-        let width = 0.8 / bars.len() as f64;
-        for (index, (series, lengths)) in bars.iter().enumerate() {
-            let (name, color) = named(series);
+        let width = 0.8 / self.bars.len() as f64;
+        for (index, bars) in self.bars.iter().enumerate() {
+            let color = bars.color;
             let bar = |(group, &length): (usize, &f64)| {
                 let left = group as f64 + 0.1 + width * index as f64;
                 let height = self.scale.height(length);
@@ -239,15 +361,15 @@ impl BarPlot {
                 )
             };
             chart
-                .draw_series(lengths.iter().enumerate().map(bar))?
-                .label(name)
+                .draw_series(bars.lengths.iter().enumerate().map(bar))?
+                .label(&bars.name)
                 .legend(move |(x, y)| {
                     Rectangle::new([(x, y - 5), (x + 12, y + 5)], color.filled())
                 });
         }
         chart
             .configure_series_labels()
-            .position(SeriesLabelPosition::UpperRight)
+            .position(self.legend.clone())
             .background_style(WHITE.mix(0.9))
             .border_style(BLACK.mix(0.3))
             .draw()?;
@@ -256,10 +378,10 @@ impl BarPlot {
 }
 
 /// The name of a group at its middle, and nothing elsewhere.
-fn group_label(groups: &[&str], at: f64) -> String {
+fn group_label(groups: &[String], at: f64) -> String {
     let is_middle = (at.fract() - 0.5).abs() < 1e-6;
     let group = groups.get(at as usize).filter(|_| is_middle);
-    group.unwrap_or(&"").to_string()
+    group.cloned().unwrap_or_default()
 }
 
 fn device_series(figures: &Figures, load: Load) -> impl Iterator<Item = &Series> {
@@ -269,19 +391,13 @@ fn device_series(figures: &Figures, load: Load) -> impl Iterator<Item = &Series>
         .filter(move |series| series.point.device == Device::Nvme && series.point.load == load)
 }
 
-fn named(series: &Series) -> (String, RGBColor) {
-    let (kernel, engine) = (series.kernel, series.point.engine);
-    let line = LINES
-        .iter()
-        .find(|line| (line.0, line.1) == (kernel, engine));
-    (line_name(kernel, engine), line.map_or(BLACK, |line| line.2))
-}
-
 fn line_name(kernel: Flavour, engine: Engine) -> String {
     match (kernel, engine) {
         (Flavour::C, Engine::Aio) => "AIO, C".to_owned(),
         (Flavour::Rust, Engine::Aio) => "AIO, Rust".to_owned(),
         (Flavour::Rust, Engine::AioHipri) => "AIO, Rust, polled".to_owned(),
+        (Flavour::Rust, Engine::AioHipriHybrid) => "AIO, Rust, hybrid".to_owned(),
+        (_, Engine::UringPollHybrid) => "io_uring, hybrid".to_owned(),
         (_, Engine::UringPoll) => "io_uring, polled".to_owned(),
         (_, Engine::UringPollFixed) => "io_uring, polled, registered".to_owned(),
         (_, engine) => engine.name().to_owned(),
@@ -291,7 +407,7 @@ fn line_name(kernel: Flavour, engine: Engine) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::figures::tests::sample;
-    use super::super::plan::{counted_points, device_points};
+    use super::super::plan::{counted_points, delayed_points, device_points};
     use super::super::sample::{Latency, Sample};
     use super::*;
 
@@ -315,6 +431,8 @@ mod tests {
             };
             let points = device_points(kernel);
             figures.add(kernel, &points, &vec![timed; points.len()]);
+            let points = delayed_points(kernel);
+            figures.add(kernel, &points, &vec![timed; points.len()]);
         }
         figures
     }
@@ -327,6 +445,10 @@ mod tests {
         for (kernel, engine, _) in LINES {
             assert!(text(names[0]).contains(&line_name(kernel, engine)));
         }
+        for (kernel, engine, _) in HYBRID_LINES {
+            assert!(text(names[3]).contains(&line_name(kernel, engine)));
+        }
+        assert!(text(names[3]).contains("90%, 1 ms"));
         for name in &names[1..] {
             assert!(text(name).contains("AIO, Rust, polled"));
             assert!(text(name).contains("AIO, C"));
@@ -350,7 +472,7 @@ mod tests {
 
     #[test]
     fn bars_have_a_height_and_room_above() {
-        for scale in [Scale::Linear, Scale::Logarithmic] {
+        for scale in [Scale::Linear { decimals: 2 }, Scale::Logarithmic] {
             for longest in [0.0, 0.5, 5.0, 9000.0] {
                 let range = scale.range(longest);
                 assert!(scale.height(longest) >= range.start);
@@ -365,8 +487,9 @@ mod tests {
 
     #[test]
     fn a_group_is_named_at_its_middle() {
-        assert_eq!(group_label(&["a", "b"], 1.5), "b");
-        assert_eq!(group_label(&["a", "b"], 1.0), "");
-        assert_eq!(group_label(&["a", "b"], 2.5), "");
+        let groups = ["a", "b"].map(str::to_owned);
+        assert_eq!(group_label(&groups, 1.5), "b");
+        assert_eq!(group_label(&groups, 1.0), "");
+        assert_eq!(group_label(&groups, 2.5), "");
     }
 }
