@@ -69,6 +69,23 @@ TEST_F(teardown, destroy_completes_what_is_in_flight)
 	}
 }
 
+/* The kernel also polls for who does not, but not before this. */
+#define LIVENESS_MS	100
+
+TEST_F(teardown, destroy_polls_by_itself)
+{
+	long long before = now_ms();
+
+	for (int i = 0; i < ROUNDS; i++) {
+		aio_context_t ctx = 0;
+
+		ASSERT_EQ(0, sys_io_setup(1, &ctx));
+		ASSERT_EQ(1, submit_one(ctx, &self->iocbs[i]));
+		ASSERT_EQ(0, sys_io_destroy(ctx));
+	}
+	EXPECT_GT(ROUNDS * LIVENESS_MS * 3 / 4, now_ms() - before);
+}
+
 TEST_F(teardown, destroy_drops_what_is_not_reaped)
 {
 	ASSERT_EQ(0, sys_io_setup(64, &self->ctx));
