@@ -4,8 +4,8 @@
 //!
 //! To ask a slow device from the start takes a processor for nothing. Where the administrator wants
 //! it so, a reader sleeps first. What is expected follows what is seen, both ways: a longer or
-//! shorter wait moves it by a quarter of the difference, and it shrinks by a quarter where the events
-//! were there already when the reader woke.
+//! shorter wait moves it by a quarter of the difference, and it shrinks by a quarter where the
+//! events were there already when the reader woke.
 //!
 //! C counterpart: none; `io_hybrid_iopoll_delay()` of io_uring sleeps for half of the shortest time
 //! it has ever seen, which never grows again.

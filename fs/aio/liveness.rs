@@ -41,8 +41,8 @@ use kernel::{
     }, //
 };
 
-/// Milliseconds between looks. What sleeps in the kernel until polled I/O has completed sleeps up to
-/// twice as long.
+/// Milliseconds between looks. What sleeps in the kernel until polled I/O has completed sleeps up
+/// to twice as long.
 const PERIOD: u32 = 100;
 
 /// Asks at most this often in a row, so that several devices have their turn.
@@ -93,8 +93,8 @@ impl Liveness {
 /// A polled I/O is on its way.
 #[inline(always)]
 pub(crate) fn watch(submission: &Submission<'_>) {
-    // Pairs with the exchange in `disarm()`: the I/O was put on the queue before, by a full barrier.
-    // Either this sees that there is no look to come, or the last look has seen the I/O.
+    // Pairs with the exchange in `disarm()`: the I/O was put on the queue before, by a full
+    // barrier. Either this sees that there is no look to come, or the last look has seen the I/O.
     if !submission.context.liveness.armed.load(ordering::Relaxed) {
         begin(submission.user);
     }
@@ -120,8 +120,9 @@ impl WorkItem for Context {
     type Pointer = Arc<Context>;
 
     fn run(context: Arc<Context>) {
-        // Not once the context is dead: who ends it polls for it, but comes to that only when it has
-        // unmapped the ring, and the lock for that may be held by somebody who waits for the I/O.
+        // Not once the context is dead: who ends it polls for it, but comes to that only when it
+        // has unmapped the ring, and the lock for that may be held by somebody who waits for the
+        // I/O.
         if context.drained.is_done() {
             return;
         }

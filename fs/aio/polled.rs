@@ -229,8 +229,8 @@ fn sleep_until(
     }
 }
 
-/// Copies the events of completed requests out, and ends the requests. On [`EFAULT`] those that were
-/// not read go back, to be read again.
+/// Copies the events of completed requests out, and ends the requests. On [`EFAULT`] those that
+/// were not read go back, to be read again.
 #[inline]
 fn deliver(
     context: &Context,

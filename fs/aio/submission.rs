@@ -35,8 +35,8 @@ use kernel::{
     sync::percpu_ref::HeldRefs, //
 };
 
-/// So many requests the block layer is asked to allocate at once. It finds their tags in one word of
-/// a bitmap or not at all, and the words of a small bitmap have no more bits.
+/// So many requests the block layer is asked to allocate at once. It finds their tags in one word
+/// of a bitmap or not at all, and the words of a small bitmap have no more bits.
 pub(crate) const REQUESTS_AT_ONCE: usize = 16;
 
 /// One call of io_submit(2).
@@ -78,7 +78,8 @@ impl<'a> Submission<'a> {
         })
     }
 
-    /// Has the block layer allocate several requests with the next one. There are `nr` I/Os to come.
+    /// Has the block layer allocate several requests with the next one. There are `nr` I/Os to
+    /// come.
     #[inline]
     pub(crate) fn expect_requests(&self, nr: usize) {
         if let Some(plug) = self.plug {

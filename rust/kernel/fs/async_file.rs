@@ -85,7 +85,7 @@ impl AsyncFile {
 
     /// Gives the reference away as a pointer that owns it.
     #[inline]
-    pub(crate) fn into_raw(self) -> *mut bindings::file {
+    pub fn into_raw(self) -> *mut bindings::file {
         ARef::into_raw(self.0).as_ptr().cast()
     }
 }

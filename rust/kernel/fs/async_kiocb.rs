@@ -401,7 +401,8 @@ impl<T: KiocbData> PreparedKiocb<T> {
         }
         // SAFETY: The submitter's party still keeps the kiocb alive.
         if unsafe { kiocb.as_ref() }.is_completed() {
-            // SAFETY: The device's party has gone, and found ours still there. So the kiocb is ours.
+            // SAFETY: The device's party has gone, and found ours still there. So the kiocb is
+            // ours.
             return Issued::Done(unsafe { CompletedKiocb::from_raw(kiocb) });
         }
         // Only now, so that a poller never sees a kiocb that is still being submitted, and before

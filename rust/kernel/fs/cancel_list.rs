@@ -39,8 +39,8 @@ pub type CancelFn = unsafe extern "C" fn(*mut bindings::kiocb) -> c_int;
 ///
 /// # Invariants
 ///
-/// While `listed` is set, the entry is on the list of its kiocb's data, and the other fields are set
-/// and belong to that list's lock.
+/// While `listed` is set, the entry is on the list of its kiocb's data, and the other fields are
+/// set and belong to that list's lock.
 pub(super) struct CancelEntry {
     listed: Atomic<bool>,
     next: LateCell<*const CancelEntry>,

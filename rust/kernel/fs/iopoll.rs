@@ -408,7 +408,8 @@ impl<T: KiocbData> Reaper<'_, T> {
                 }
                 Place::Unlisted => (),
             }
-            // SAFETY: Set, since it links the stack. That was taken as a whole, so the kiocb is ours.
+            // SAFETY: Set, since it links the stack. That was taken as a whole, so the kiocb is
+            // ours.
             unsafe {
                 next = NonNull::new(links.below.get().cast());
                 chain.push_front(kiocb);
@@ -421,8 +422,8 @@ impl<T: KiocbData> Reaper<'_, T> {
     #[inline]
     fn admit(&mut self) {
         if let Some(newest) = NonNull::new(self.queue.submitted.take_all()) {
-            // SAFETY: Submitted kiocbs are alive until they are taken, which only a reaper does; the
-            // chain was taken as a whole, so it is ours, and on no list yet.
+            // SAFETY: Submitted kiocbs are alive until they are taken, which only a reaper does;
+            // the chain was taken as a whole, so it is ours, and on no list yet.
             unsafe { self.reaped.link(newest) };
         }
     }

@@ -52,8 +52,8 @@ pub enum Layout {
 ///
 /// # Invariants
 ///
-/// `iter` of the space is initialised; at first it had `count` bytes in `nr_segs` segments, and stood
-/// before the first of them. The `iovec` array that it may refer to is in the space.
+/// `iter` of the space is initialised; at first it had `count` bytes in `nr_segs` segments, and
+/// stood before the first of them. The `iovec` array that it may refer to is in the space.
 pub struct UserIter<'a> {
     space: &'a mut ImportSpace,
     count: usize,
@@ -114,9 +114,9 @@ impl ImportSpace {
 
     /// Imports what `layout` says lies at `addr`.
     ///
-    /// Fails with [`EFAULT`] where the user's range is not one, with [`EINVAL`] where there are more
-    /// than `UIO_MAXIOV` vectors or a negative length, and with [`ENOMEM`]; see `import_ubuf()` and
-    /// `import_iovec()`.
+    /// Fails with [`EFAULT`] where the user's range is not one, with [`EINVAL`] where there are
+    /// more than `UIO_MAXIOV` vectors or a negative length, and with [`ENOMEM`]; see
+    /// `import_ubuf()` and `import_iovec()`.
     #[inline(always)]
     pub fn import(
         &mut self,

@@ -376,7 +376,7 @@ impl<T, const ID: u64> InitialRef<T, ID> {
 
     /// Gives up ownership of the reference.
     #[inline]
-    pub(crate) fn into_raw(self) -> NonNull<PercpuRef<T, ID>> {
+    pub fn into_raw(self) -> NonNull<PercpuRef<T, ID>> {
         ManuallyDrop::new(self).0
     }
 
@@ -386,7 +386,7 @@ impl<T, const ID: u64> InitialRef<T, ID> {
     ///
     /// `count` must be from [`Self::into_raw`], and not have been passed here since.
     #[inline]
-    pub(crate) unsafe fn from_raw(count: NonNull<PercpuRef<T, ID>>) -> Self {
+    pub unsafe fn from_raw(count: NonNull<PercpuRef<T, ID>>) -> Self {
         // INVARIANT: That of the `InitialRef` passed to `into_raw()`.
         Self(count)
     }
@@ -398,7 +398,7 @@ impl<T, const ID: u64> InitialRef<T, ID> {
     /// For the whole of `'a`, the reference must not have been passed to [`Self::from_raw`] and
     /// dropped, or an RCU read-side critical section that began before it was must continue.
     #[inline]
-    pub(crate) unsafe fn borrow_raw<'a>(count: NonNull<PercpuRef<T, ID>>) -> &'a T {
+    pub unsafe fn borrow_raw<'a>(count: NonNull<PercpuRef<T, ID>>) -> &'a T {
         // SAFETY: Either there is a reference, or, since an RCU grace period comes between its drop
         // and that of the owner, the owner is still alive.
         unsafe { owner(count) }

@@ -143,8 +143,9 @@ impl WaitQueue {
 
     /// Whether somebody waits. Call it after providing what they may wait for.
     ///
-    /// The barrier pairs with the one in `set_current_state()` that [`WaitQueue::wait`] runs between
-    /// joining the queue and looking: either we see the waiter, or it sees what we provided.
+    /// The barrier pairs with the one in `set_current_state()` that [`WaitQueue::wait`] runs
+    /// between joining the queue and looking: either we see the waiter, or it sees what we
+    /// provided.
     #[inline]
     pub fn is_active(&self) -> bool {
         smp_mb(Full);

@@ -23,8 +23,8 @@ use core::{
 ///
 /// # Invariants
 ///
-/// From `first` on, linked by `below`, are `len` kiocbs that have completed, and that this owns. The
-/// last of them is `last`; where there are none, both are null.
+/// From `first` on, linked by `below`, are `len` kiocbs that have completed, and that this owns.
+/// The last of them is `last`; where there are none, both are null.
 pub struct CompletedList<T: KiocbData> {
     first: Link<T>,
     last: Link<T>,
