@@ -187,7 +187,7 @@ impl Ring {
             return Ok(0);
         }
 
-        let (mut head, tail) = (head % self.nr, tail % self.nr);
+        let (mut head, tail) = (within(head, self.nr), within(tail, self.nr));
         let mut copied = 0;
         while head != tail && copied < max {
             let run = run_length(head, tail, self.nr, max - copied);
@@ -231,6 +231,17 @@ fn place(index: u32) -> (usize, usize) {
     (index / EVENTS_PER_PAGE, index % EVENTS_PER_PAGE)
 }
 
+/// A user's index, made to fit.
+#[inline]
+fn within(index: u32, nr: u32) -> u32 {
+    // As a rule it fits, and a division takes long.
+    if index < nr {
+        index
+    } else {
+        index % nr
+    }
+}
+
 /// The index after `index`.
 #[inline]
 fn next(index: u32, nr: u32) -> u32 {
@@ -263,7 +274,7 @@ fn to_read(head: u32, tail: u32, nr: u32) -> u32 {
 /// Events between a user's `head`, made to fit, and our `tail`.
 #[inline]
 fn unread(head: u32, tail: u32, nr: u32) -> u32 {
-    let head = head % nr;
+    let head = within(head, nr);
     if head <= tail {
         tail - head
     } else {

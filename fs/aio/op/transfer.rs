@@ -63,12 +63,12 @@ pub(crate) fn submit(
     let file = AsyncFile::from_fd(iocb.fd())?;
     let memory = memory()?;
     let request = Request::new(admission, EventKey::of(iocb, addr));
-    let mut kiocb = PreparedKiocb::new(memory, file, iocb.offset(), request);
+    let mut kiocb = PreparedKiocb::new(memory, file, iocb.offset(), submission.prio, request);
     acknowledge(submission.context, &mut kiocb, addr, iocb)?;
-    if kiocb.has_eventfd() {
+    if iocb.resfd().is_some() {
         kiocb.set_eventfd();
     }
-    prepare(&mut kiocb, iocb, direction, submission.prio)?;
+    prepare(&mut kiocb, iocb, direction)?;
     let mut space = ImportSpace::new();
     let mut iter = space.import(direction, layout, iocb.buf_ptr(), iocb.len())?;
     kiocb.verify_area(direction, iter.count())?;
@@ -93,14 +93,14 @@ pub(crate) fn submit_polled(
     let (file, can_poll) = submission.file_for_polling(iocb.fd())?;
     let memory = submission.memory_for_polling()?;
     let request = Request::new(admission, EventKey::of(iocb, addr));
-    let mut kiocb = PreparedKiocb::new(memory, file, iocb.offset(), request);
+    let mut kiocb = PreparedKiocb::new(memory, file, iocb.offset(), submission.prio, request);
     let context = submission.context;
     acknowledge(context, &mut kiocb, addr, iocb)?;
     // An eventfd would never be signalled: nobody polls on its behalf.
-    if kiocb.has_eventfd() {
+    if iocb.resfd().is_some() {
         return Err(EINVAL);
     }
-    prepare(&mut kiocb, iocb, direction, submission.prio)?;
+    prepare(&mut kiocb, iocb, direction)?;
     if !can_poll || !kiocb.is_direct() || !quota::polling_allowed() {
         return Err(EOPNOTSUPP);
     }
@@ -115,23 +115,14 @@ pub(crate) fn submit_polled(
     Ok(())
 }
 
-/// Gives a kiocb the priority and the flags of its iocb. Fails where the file does not allow this
-/// direction.
+/// Gives a kiocb the flags of its iocb, and the priority, if that has one. Fails where the file
+/// does not allow this direction.
 #[inline]
-fn prepare(
-    kiocb: &mut PreparedKiocb<Request>,
-    iocb: &Iocb,
-    direction: Direction,
-    default_prio: u16,
-) -> Result {
-    let prio = match iocb.ioprio() {
-        Some(prio) => {
-            ioprio::check_cap(prio)?;
-            prio
-        }
-        None => default_prio,
-    };
-    kiocb.set_ioprio(prio);
+fn prepare(kiocb: &mut PreparedKiocb<Request>, iocb: &Iocb, direction: Direction) -> Result {
+    if let Some(prio) = iocb.ioprio() {
+        ioprio::check_cap(prio)?;
+        kiocb.set_ioprio(prio);
+    }
     kiocb.set_rw_flags(iocb.rw_flags(), direction)?;
     kiocb.check_access(direction)
 }

@@ -226,9 +226,10 @@ impl<T: KiocbData> AsyncKiocb<T> {
 }
 
 impl<T: KiocbData> PreparedKiocb<T> {
-    /// Makes a kiocb for `file` at `pos`, with the flags of the open file.
+    /// Makes a kiocb for `file` at `pos`, with the flags of the open file and the I/O priority
+    /// `prio`: class and level as in `linux/ioprio.h`.
     #[inline]
-    pub fn new(memory: KiocbMemory<T>, file: AsyncFile, pos: i64, data: T) -> Self {
+    pub fn new(memory: KiocbMemory<T>, file: AsyncFile, pos: i64, prio: u16, data: T) -> Self {
         // INVARIANT: The reference is the kiocb's from here on.
         let filp = file.into_raw();
         // SAFETY: The reference keeps the `struct file` valid.
@@ -241,7 +242,7 @@ impl<T: KiocbData> PreparedKiocb<T> {
                 ki_complete: None,
                 private: core::ptr::null_mut(),
                 ki_flags: flags as c_int | bindings::IOCB_AIO_RW as c_int,
-                ki_ioprio: 0,
+                ki_ioprio: prio,
                 ki_write_stream: 0,
                 ki_waitq: core::ptr::null_mut(),
             }),

@@ -121,9 +121,11 @@ impl<S> RingFile<S> {
     #[inline]
     pub fn lock_writing(&self) -> Writing<'_, S> {
         // SAFETY: By the type invariants the lock is initialised.
-        unsafe { bindings::spin_lock_irq_disable(&raw mut (*self.ring.as_ptr()).tail_lock) };
+        let irq_flags =
+            unsafe { bindings::spin_lock_irqsave(&raw mut (*self.ring.as_ptr()).tail_lock) };
         Writing {
             ring: self,
+            irq_flags,
             // SAFETY: The lock was just taken, and is held until the guard is dropped.
             header: unsafe { Header::of(self) },
             _not_send: NotThreadSafe,
@@ -240,6 +242,7 @@ impl<S> Drop for Reading<'_, S> {
 /// The writers' lock of a ring.
 pub struct Writing<'a, S> {
     ring: &'a RingFile<S>,
+    irq_flags: usize,
     header: Header,
     _not_send: NotThreadSafe,
 }
@@ -285,7 +288,12 @@ impl<S> Writing<'_, S> {
 impl<S> Drop for Writing<'_, S> {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: The lock is held by this guard.
-        unsafe { bindings::spin_unlock_irq_enable(&raw mut (*self.ring.ring.as_ptr()).tail_lock) };
+        // SAFETY: The lock is held by this guard, since the flags were saved.
+        unsafe {
+            bindings::spin_unlock_irqrestore(
+                &raw mut (*self.ring.ring.as_ptr()).tail_lock,
+                self.irq_flags,
+            )
+        };
     }
 }
