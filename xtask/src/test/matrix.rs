@@ -5,12 +5,10 @@
 //!
 //! Of preemption models x86 offers full and lazy, and real time on top; the product's is lazy.
 
-use std::time::Instant;
-
 use anyhow::{bail, Result};
 
 use super::case::{Case, Stage};
-use super::{fio, is_lost, selftests, Bench};
+use super::{fio, run_stages, selftests, Bench};
 use crate::build::{Flavour, Workspace};
 
 /// What `MODE` is.
@@ -58,28 +56,16 @@ pub fn chosen_kernels(list: &str) -> Result<Vec<&'static str>> {
 /// Builds and tests each kernel; one that fails does not keep the others. Also tells whether a
 /// machine was lost.
 pub fn run(ws: &Workspace, flavour: Flavour, kernels: &[&'static str]) -> (Vec<Stage>, bool) {
-    let mut stages = Vec::new();
-    let mut lost = false;
-    for &name in kernels {
-        println!("{name}");
-        let start = Instant::now();
+    run_stages(kernels.iter().map(|&name| {
         let ws = Workspace {
             mode: Some(name.to_owned()),
             ..ws.clone()
         };
-        let cases = quick_tests(&ws, flavour).unwrap_or_else(|error| {
-            lost |= is_lost(&error);
-            vec![Case::failed("stage", &[format!("{error:#}")])]
-        });
-        let stage = Stage {
-            name,
-            cases,
-            time: start.elapsed(),
-        };
-        stage.print();
-        stages.push(stage);
-    }
-    (stages, lost)
+        (name, move || {
+            println!("{name}");
+            quick_tests(&ws, flavour)
+        })
+    }))
 }
 
 fn quick_tests(ws: &Workspace, flavour: Flavour) -> Result<Vec<Case>> {

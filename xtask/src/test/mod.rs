@@ -92,7 +92,12 @@ pub fn test(ws: &Workspace, flavour: Flavour) -> Result<ExitCode> {
         matrix::run(ws, flavour, &matrix::chosen_kernels(&list)?)
     } else {
         let chosen = chosen_stages(&list, ws.is_watched())?;
-        run_stages(&Bench::prepare(ws, flavour)?, &chosen)
+        let bench = &Bench::prepare(ws, flavour)?;
+        run_stages(
+            chosen
+                .into_iter()
+                .map(|(name, run)| (name, move || run(bench))),
+        )
     };
     results::write(&ws.build.join("results"), &stages)?;
     let totals = Totals::of(stages.iter().flat_map(|stage| &stage.cases));
@@ -100,14 +105,18 @@ pub fn test(ws: &Workspace, flavour: Flavour) -> Result<ExitCode> {
     Ok(exit_code(totals, lost))
 }
 
-/// Runs each stage, and tells whether a machine was lost.
-fn run_stages(bench: &Bench, chosen: &[Runner]) -> (Vec<Stage>, bool) {
+/// Runs each stage, by its name; one that fails does not keep the others. Also tells whether a
+/// machine was lost.
+fn run_stages<F>(chosen: impl IntoIterator<Item = (&'static str, F)>) -> (Vec<Stage>, bool)
+where
+    F: FnOnce() -> Result<Vec<Case>>,
+{
     let mut stages = Vec::new();
     let mut lost = false;
-    for (name, runner) in chosen {
+    for (name, run) in chosen {
         let start = Instant::now();
-        let cases = runner(bench).unwrap_or_else(|error| {
-            lost |= is_lost(&error);
+        let cases = run().unwrap_or_else(|error| {
+            lost |= error.downcast_ref::<Lost>().is_some();
             vec![Case::failed("stage", &[format!("{error:#}")])]
         });
         let stage = Stage {
@@ -119,10 +128,6 @@ fn run_stages(bench: &Bench, chosen: &[Runner]) -> (Vec<Stage>, bool) {
         stages.push(stage);
     }
     (stages, lost)
-}
-
-fn is_lost(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<Lost>().is_some()
 }
 
 /// The stages that `list` names, with commas between them; if it is empty, all that need not be
