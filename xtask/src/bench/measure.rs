@@ -144,11 +144,7 @@ mod tests {
     }
 
     fn section(name: &str, text: &str, status: i32) -> Section {
-        Section {
-            name: name.to_owned(),
-            lines: vec![text.to_owned(), String::new()],
-            status: Some(status),
-        }
+        Section::ended(name, &[text, ""], status)
     }
 
     fn run(point: usize, ticks: u32, status: i32) -> Section {

@@ -161,14 +161,6 @@ mod tests {
     use super::super::row::{Engine, Pattern, Verify};
     use super::*;
 
-    fn section(name: &str, lines: &[&str], status: i32) -> Section {
-        Section {
-            name: name.to_owned(),
-            lines: lines.iter().map(|&line| line.to_owned()).collect(),
-            status: Some(status),
-        }
-    }
-
     fn queue(count: u64) -> String {
         format!(" 31: {count} 0 PCI-MSIX 1-edge nvme0q1")
     }
@@ -187,9 +179,9 @@ mod tests {
         };
         let json = r#""jobs":[{"error":0,"ctx":5,
             "read":{"iops":1.5,"total_ios":10},"write":{"iops":0,"total_ios":0}}]}"#;
-        let before = section("interrupts before", &[&queue(3)], 0);
-        let run = section("fio libaio randread 1", &["{", json], 0);
-        let after = section("interrupts after", &[&queue(13)], 0);
+        let before = Section::ended("interrupts before", &[&queue(3)], 0);
+        let run = Section::ended("fio libaio randread 1", &["{", json], 0);
+        let after = Section::ended("interrupts after", &[&queue(13)], 0);
         assert!(rows.section(&before).unwrap().is_none());
         assert!(rows.section(&run).unwrap().is_none());
         let row = rows.section(&after).unwrap().unwrap();
@@ -203,17 +195,21 @@ mod tests {
             plans: &plans,
             ..Rows::default()
         };
-        rows.section(&section("interrupts before", &[&queue(3)], 0))
+        rows.section(&Section::ended("interrupts before", &[&queue(3)], 0))
             .unwrap();
-        rows.section(&section("fio io_uring+hipri randread 1", &["{", "}"], 1))
-            .unwrap();
+        rows.section(&Section::ended(
+            "fio io_uring+hipri randread 1",
+            &["{", "}"],
+            1,
+        ))
+        .unwrap();
         let row = rows
-            .section(&section("interrupts after", &[&queue(3)], 0))
+            .section(&Section::ended("interrupts after", &[&queue(3)], 0))
             .unwrap()
             .unwrap();
         assert_eq!(row.verify, Verify::Failed);
         assert!(rows
-            .section(&section("unsupported libaio randread 1", &[], 0))
+            .section(&Section::ended("unsupported libaio randread 1", &[], 0))
             .is_err());
     }
 }

@@ -163,25 +163,17 @@ fn case_of(section: &Section) -> Case {
 mod tests {
     use super::*;
 
-    fn section(name: &str, lines: &[&str], status: i32) -> Section {
-        Section {
-            name: name.to_owned(),
-            lines: lines.iter().map(|&line| line.to_owned()).collect(),
-            status: Some(status),
-        }
-    }
-
     const TOTAL: &str = "total: 9 processes, 3 killed, 12 contexts, 7 polled, 400 submitted, \
         380 delivered, 20 dropped, 5 refused, 4 failed, 0 lost, 0 foreign, 0 corrupt";
 
     #[test]
     fn the_figures_are_those_of_the_program() {
-        let figures = Figures::of(&section("failslab", &[TOTAL, "injections: 77"], 0));
+        let figures = Figures::of(&Section::ended("failslab", &[TOTAL, "injections: 77"], 0));
         assert_eq!(
             figures.to_string(),
             "77 injections, 400 submitted, 380 delivered, 20 dropped, 4 failed, 0 lost"
         );
-        assert_eq!(Figures::of(&section("x", &[TOTAL], 0)).injections, 4);
+        assert_eq!(Figures::of(&Section::ended("x", &[TOTAL], 0)).injections, 4);
     }
 
     #[test]
@@ -189,14 +181,15 @@ mod tests {
         let line =
             "nth: /dev/a Submit Polled: 6 injections, 20 submitted, 20 delivered, 2 failed, \
             0 lost";
-        let figures = Figures::of(&section("each in turn", &[line, line], 0));
+        let figures = Figures::of(&Section::ended("each in turn", &[line, line], 0));
         assert_eq!((figures.injections, figures.delivered), (12, 40));
     }
 
     #[test]
     fn a_fault_must_come_and_nothing_be_lost() {
-        let failed =
-            |name, lines: &[&str], status| case_of(&section(name, lines, status)).has_failed();
+        let failed = |name, lines: &[&str], status| {
+            case_of(&Section::ended(name, lines, status)).has_failed()
+        };
         assert!(!failed("removal", &[TOTAL, "injections: 1"], 0));
         assert!(failed("removal", &[TOTAL, "injections: 1"], 1));
         assert!(failed("removal", &[TOTAL, "injections: 0"], 0));

@@ -48,6 +48,18 @@ pub struct Section {
     pub status: Option<i32>,
 }
 
+#[cfg(test)]
+impl Section {
+    /// One that has ended with `status`.
+    pub fn ended(name: &str, lines: &[&str], status: i32) -> Self {
+        Self {
+            name: name.to_owned(),
+            lines: lines.iter().map(|&line| line.to_owned()).collect(),
+            status: Some(status),
+        }
+    }
+}
+
 /// Puts sections together from lines as they arrive.
 #[derive(Default)]
 pub struct Sections {
