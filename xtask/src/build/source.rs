@@ -224,16 +224,40 @@ fn follow_user_tree(ws: &Workspace, folder: &Path, tree: &Path) -> Result<Pristi
     let _lock = lock::exclusive(&lock_file(ws, &key))?;
     let stamp = folder.join(format!("{key}.generation"));
     eprintln!("copying what changed in {}", tree.display());
-    if mirror::update(&paths, &tree, &path, &|_| false)? || !stamp.exists() {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
-        fs::write(&stamp, format!("{key}-{}", now.as_nanos()))?;
-    }
+    let generation = generation_after(&stamp, &key, || {
+        mirror::update(&paths, &tree, &path, &|_| false)
+    })?;
     Ok(Pristine {
         path,
         key,
-        generation: fs::read_to_string(&stamp)?,
+        generation,
         follows_user: true,
     })
+}
+
+/// The generation of a tree after `update`, which says whether it changed anything.
+///
+/// `stamp` keeps it, but not while `update` runs: after one that was interrupted nobody can tell
+/// any more what it changed, and the tree has to count as a new one.
+fn generation_after(
+    stamp: &Path,
+    key: &str,
+    update: impl FnOnce() -> Result<bool>,
+) -> Result<String> {
+    let before = fs::read_to_string(stamp).ok();
+    if before.is_some() {
+        fs::remove_file(stamp)?;
+    }
+    let changed = update()?;
+    let generation = match before {
+        Some(generation) if !changed => generation,
+        _ => {
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+            format!("{key}-{}", now.as_nanos())
+        }
+    };
+    super::write_if_changed(stamp, generation.as_bytes())?;
+    Ok(generation)
 }
 
 /// Whether a kernel's top Makefile says that it is of the 7.3 series.
@@ -268,6 +292,21 @@ mod tests {
         assert!(verify(&release("7.3.4", "a"), &release("7.3.4", "a")).is_ok());
         assert!(verify(&release("7.3.4", "b"), &release("7.3.4", "a")).is_err());
         assert!(verify(&release("7.3.5", "b"), &release("7.3.4", "a")).is_ok());
+    }
+
+    #[test]
+    fn a_generation_lasts_until_a_change_or_an_interrupt() {
+        let folder = tempfile::tempdir().unwrap();
+        let stamp = folder.path().join("stamp");
+        let after = |changed| generation_after(&stamp, "key", || changed);
+        let first = after(Ok(true)).unwrap();
+        assert_eq!(after(Ok(false)).unwrap(), first);
+        let second = after(Ok(true)).unwrap();
+        assert_ne!(second, first);
+        after(Err(anyhow::anyhow!("interrupted"))).unwrap_err();
+        let third = after(Ok(false)).unwrap();
+        assert_ne!(third, second);
+        assert_eq!(after(Ok(false)).unwrap(), third);
     }
 
     #[test]
