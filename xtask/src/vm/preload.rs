@@ -14,7 +14,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use super::Job;
-use crate::build::{command, key, BuildRoot, Workspace};
+use crate::build::{command, key, lock, BuildRoot, Workspace};
 
 /// Named, so that what runs while compiling is not compiled like the program.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
@@ -99,15 +99,14 @@ fn target_folder(ws: &Workspace) -> PathBuf {
 
 /// The sources of all crates in the lock file, fetched once for its content.
 fn vendored_crates(ws: &Workspace, source: &Path) -> Result<PathBuf> {
-    let lock_file = source.join("Cargo.lock");
-    let lock =
-        fs::read(&lock_file).with_context(|| format!("cannot read {}", lock_file.display()))?;
+    let pins = source.join("Cargo.lock");
+    let pinned = fs::read(&pins).with_context(|| format!("cannot read {}", pins.display()))?;
     let parent = ws.cache.join("crates");
-    let crates = parent.join(key::of([lock]));
+    let crates = parent.join(key::of([pinned]));
+    let _lock = lock::exclusive(&parent.join("lock"))?;
     if crates.exists() {
         return Ok(crates);
     }
-    fs::create_dir_all(&parent)?;
     let partial = tempfile::tempdir_in(&parent)?;
     let mut cargo = Command::new("cargo");
     cargo.args(["vendor", "--quiet", "--locked", "--manifest-path"]);
