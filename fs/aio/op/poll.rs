@@ -366,6 +366,9 @@ fn start(poll: &Arc<Poll>, node: RBTreeNodeReservation<ActiveKey, Arc<Poll>>) ->
     if queued.state().working {
         if several {
             poll.cancelled.store(true, ordering::Relaxed);
+        } else {
+            // The worker may find nothing, and leave it waiting.
+            poll.enter_active(node);
         }
         return Ok(());
     }

@@ -354,6 +354,66 @@ TEST_F_TIMEOUT(poll, cancel_and_wake_up_race_for_one_event, 120)
 	ASSERT_EQ(0, pthread_join(thread, NULL));
 }
 
+struct signaller {
+	int round;		/* to send a signal in */
+	int sent;		/* rounds over */
+};
+
+/* Sends a signal in each round, a little later each time. */
+static void *signal_in_each_round(void *arg)
+{
+	struct signaller *signaller = arg;
+
+	for (int i = 1; i <= WAKE_UPS; i++) {
+		while (__atomic_load_n(&signaller->round, __ATOMIC_ACQUIRE) < i)
+			;
+		for (volatile int wait = i % 400 * 4; wait > 0; wait--)
+			;
+		kill(getpid(), SIGUSR1);
+		__atomic_store_n(&signaller->sent, i, __ATOMIC_RELEASE);
+	}
+	return NULL;
+}
+
+/*
+ * A wake-up of a signalfd does not say what for, and who is asked then is not
+ * the task whose signal it is. So the poll goes on waiting after it; also if it
+ * came before the poll was on the list of those that can be cancelled.
+ */
+TEST_F_TIMEOUT(poll, waits_and_can_be_cancelled_after_an_early_wake_up, 120)
+{
+	struct signaller signaller = {};
+	struct signalfd_siginfo info;
+	struct io_event unused;
+	pthread_t thread;
+	sigset_t signals;
+	int cancelled = 0;
+	int fd;
+
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGUSR1);
+	ASSERT_EQ(0, pthread_sigmask(SIG_BLOCK, &signals, NULL));
+	fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+	ASSERT_LE(0, fd);
+	prep_poll(&self->iocb, fd, POLLIN);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, signal_in_each_round, &signaller));
+	for (int i = 1; i <= WAKE_UPS; i++) {
+		__atomic_store_n(&signaller.round, i, __ATOMIC_RELEASE);
+		ASSERT_EQ(1, submit_one(self->ctx, &self->iocb));
+		while (__atomic_load_n(&signaller.sent, __ATOMIC_ACQUIRE) < i)
+			sched_yield();
+		ASSERT_EQ(sizeof(info), read(fd, &info, sizeof(info)));
+		if (getevents_ms(self->ctx, 0, 1, &self->event, 0) == 1)
+			continue;
+		ASSERT_EQ(-EINPROGRESS, sys_io_cancel(self->ctx, &self->iocb, &unused));
+		ASSERT_EQ(1, reap(self->ctx, 1, &self->event, 10 * MSEC_PER_SEC));
+		cancelled++;
+	}
+	ASSERT_EQ(0, pthread_join(thread, NULL));
+	/* Else the signals came too early for the test to tell anything. */
+	EXPECT_LT(0, cancelled);
+}
+
 struct signal_poller {
 	aio_context_t ctx;
 	struct iocb *iocb;
