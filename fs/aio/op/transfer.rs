@@ -34,7 +34,10 @@ use kernel::{
             KiocbData,
             PreparedKiocb, //
         },
-        iopoll::Pass,
+        iopoll::{
+            Pass,
+            Reaper, //
+        },
         AsyncFile, //
     },
     ioprio,
@@ -210,9 +213,16 @@ fn is_again(kiocb: &CompletedKiocb<Request>) -> bool {
 /// is polling.
 #[cold]
 fn make_room(context: &Context) -> bool {
-    let Some(mut reaper) = context.queue.try_reap() else {
+    let Some(reaper) = context.queue.try_reap() else {
         return false;
     };
+    let has_room = poll_for_room(reaper);
+    // It is somebody else's turn, and what has completed is theirs.
+    context.wait.wake(1);
+    has_room
+}
+
+fn poll_for_room(mut reaper: Reaper<'_, Request>) -> bool {
     // What nobody has given to the device cannot be found there.
     plug::flush();
     let ready = reaper.ready();
