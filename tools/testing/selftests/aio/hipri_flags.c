@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * IOCB_FLAG_HIPRI: on what it is refused, with which error, how user space learns
- * of it, and how the administrator turns it off.
+ * IOCB_FLAG_HIPRI: on what it is refused, with which error, and how user space
+ * learns of it.
  */
 #include "aio_syscalls.h"
 #include "kselftest_harness.h"
@@ -359,67 +359,6 @@ TEST_F(flags, ring_moves_and_takes_its_context_along)
 	ASSERT_EQ(1, reap(self->ctx, 1, &self->event, 10 * MSEC_PER_SEC));
 	EXPECT_EQ(BLOCK, submit_and_wait(self->ctx, &self->iocb));
 	EXPECT_EQ(0, sys_io_destroy(self->ctx));
-}
-
-/* The sysctl */
-
-FIXTURE(sysctl)
-{
-	aio_context_t ctx;
-	int fd;
-	char *buf;
-	long before;
-	struct iocb iocb;
-};
-
-FIXTURE_SETUP(sysctl)
-{
-	self->fd = open_polled(&nullb, O_RDONLY);
-	if (self->fd < 0)
-		SKIP(return, "%s", skip_reason);
-	self->before = read_number(AIO_POLL_PATH);
-	ASSERT_LE(0, self->before);
-	if (write_number(AIO_POLL_PATH, 1))
-		SKIP(return, AIO_POLL_PATH ": cannot be changed, needs root");
-	self->buf = map_memory(BLOCK);
-	ASSERT_TRUE(!!self->buf);
-	prep_pread(&self->iocb, self->fd, self->buf, BLOCK, 0);
-	set_hipri(&self->iocb);
-	ASSERT_EQ(0, sys_io_setup(EVENTS, &self->ctx));
-}
-
-FIXTURE_TEARDOWN(sysctl)
-{
-	write_number(AIO_POLL_PATH, self->before);
-	sys_io_destroy(self->ctx);
-	close(self->fd);
-}
-
-TEST_F(sysctl, turns_polling_off_and_on)
-{
-	ASSERT_EQ(0, write_number(AIO_POLL_PATH, 0));
-	EXPECT_EQ(-EOPNOTSUPP, submit_one(self->ctx, &self->iocb));
-	ASSERT_EQ(0, write_number(AIO_POLL_PATH, 1));
-	EXPECT_EQ(BLOCK, submit_and_wait(self->ctx, &self->iocb));
-}
-
-TEST_F(sysctl, plain_io_does_not_care)
-{
-	ASSERT_EQ(0, write_number(AIO_POLL_PATH, 0));
-	EXPECT_EQ(-EOPNOTSUPP, submit_one(self->ctx, &self->iocb));
-	self->iocb.aio_flags = 0;
-	EXPECT_EQ(BLOCK, submit_and_wait(self->ctx, &self->iocb));
-}
-
-TEST_F(sysctl, io_in_flight_is_reaped)
-{
-	struct io_event event;
-
-	ASSERT_EQ(1, submit_one(self->ctx, &self->iocb));
-	ASSERT_EQ(0, write_number(AIO_POLL_PATH, 0));
-	ASSERT_EQ(1, reap(self->ctx, 1, &event, 10 * MSEC_PER_SEC));
-	EXPECT_EQ(BLOCK, event.res);
-	EXPECT_EQ(-EOPNOTSUPP, submit_one(self->ctx, &self->iocb));
 }
 
 TEST_HARNESS_MAIN
