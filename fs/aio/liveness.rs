@@ -108,8 +108,9 @@ fn begin(user: &User) {
 }
 
 fn look_later(context: Arc<Context>) {
-    // It is not queued: who armed it does this, once.
-    let _ = workqueue::system_percpu().enqueue_delayed(context, period());
+    // It is not queued: who armed it does this, once. On whatever CPU is idle, as on this one it
+    // would take turns with a task that polls.
+    let _ = workqueue::system_dfl().enqueue_delayed(context, period());
 }
 
 fn period() -> Jiffies {
