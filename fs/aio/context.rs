@@ -167,7 +167,8 @@ impl HasPercpuRef<REQS> for Context {
     }
 }
 
-impl PollTarget<Request> for Context {
+// SAFETY: It is a field.
+unsafe impl PollTarget<Request> for Context {
     #[inline]
     fn poll_queue(&self) -> &PollQueue<Request> {
         &self.queue
@@ -281,7 +282,7 @@ impl Context {
 
     /// References for `nr` requests. There are some to be had for as long as there are users.
     #[inline]
-    pub(crate) fn request_refs(user: &User, nr: usize) -> Option<HeldRefs<Self, REQS>> {
+    pub(crate) fn request_refs(user: &User, nr: u32) -> Option<HeldRefs<Self, REQS>> {
         let first = PercpuRef::<Self, REQS>::try_get_live(user, &rcu::read_lock())?;
         let mut refs = match nr.checked_sub(1) {
             None | Some(0) => HeldRefs::default(),

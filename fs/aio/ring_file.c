@@ -227,6 +227,8 @@ unsigned long aio_ring_file_map(struct aio_ring_file *ring)
 	struct mm_struct *mm = current->mm;
 	unsigned long addr, populate;
 
+	if (!mm)
+		return -ENOMEM;
 	if (mmap_write_lock_killable(mm))
 		return -EINTR;
 	addr = do_mmap(ring->file, 0, (unsigned long)ring->nr_folios << PAGE_SHIFT,

@@ -65,11 +65,12 @@ impl<'a> Submission<'a> {
     /// For `nr` iocbs. Fails with [`EINVAL`] where the context ends.
     #[inline]
     pub(crate) fn new(user: &'a User, nr: usize, plug: Option<&'a Plug>) -> Result<Self> {
+        // CAST: No more than the ring has elements.
+        let nr = nr as u32;
         Ok(Self {
             user,
             context: user,
-            // CAST: No more than the ring has elements.
-            slots: user.slots.take_up_to(nr as u32),
+            slots: user.slots.take_up_to(nr),
             refs: Context::request_refs(user, nr).ok_or(EINVAL)?,
             prio: ioprio::current(),
             last_file: None,

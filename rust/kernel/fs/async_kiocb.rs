@@ -68,7 +68,16 @@ use core::{
 };
 
 /// What a subsystem attaches to its kiocbs, and how it learns of their completion.
-pub trait KiocbData: Sized + Send + 'static {
+///
+/// # Safety
+///
+/// From the moment that a kiocb is issued until it is completed:
+///
+/// - [`KiocbData::cancel_list`] returns the same list each time.
+/// - Where it is issued on a [`PollQueue`], that is the queue of the owner which
+///   [`KiocbData::completed`] returns, the same one each time and never `None`; and the queue stays
+///   until the kiocb has been taken from it.
+pub unsafe trait KiocbData: Sized + Send + Sync + 'static {
     /// Has the queue that polled kiocbs complete into.
     type Owner: PollTarget<Self>;
 
@@ -80,19 +89,22 @@ pub trait KiocbData: Sized + Send + 'static {
     fn complete(kiocb: CompletedKiocb<Self>);
 
     /// A kiocb issued on a [`PollQueue`] has completed with `result`: returns the owner of that
-    /// queue. `None` means that it is owed to nobody any more and is just dropped. In any context.
+    /// queue. In any context.
     ///
     /// Once it is on the queue, the kiocb is the reaper's, who may drop it at any time. The owner
     /// must stay all the same, for as long as `guard` does.
     fn completed<'a>(&self, result: isize, guard: &'a rcu::Guard) -> Option<&'a Self::Owner>;
 
-    /// The list that cancellable kiocbs of the same owner are on. Must be the same one for as long
-    /// as the kiocb is in flight.
+    /// The list that cancellable kiocbs of the same owner are on.
     fn cancel_list(&self) -> Option<&CancelList<Self>>;
 }
 
 /// Has a queue that polled kiocbs complete into.
-pub trait PollTarget<T: KiocbData> {
+///
+/// # Safety
+///
+/// [`PollTarget::poll_queue`] returns the same queue each time.
+pub unsafe trait PollTarget<T: KiocbData> {
     /// The queue.
     fn poll_queue(&self) -> &PollQueue<T>;
 
@@ -534,7 +546,12 @@ impl<T: KiocbData> CompletedKiocb<T> {
     #[inline]
     pub fn prepare_again(mut self, pos: i64) -> PreparedKiocb<T> {
         // SAFETY: The kiocb is initialised, and by the type invariants ours alone.
-        unsafe { (*self.0.kiocb.get()).ki_pos = pos };
+        unsafe {
+            let kiocb = self.0.kiocb.get();
+            (*kiocb).ki_pos = pos;
+            // Set by each start that writes.
+            (*kiocb).ki_flags &= !(bindings::IOCB_WRITE as c_int);
+        }
         *self.0.released.get_mut() = 0;
         PreparedKiocb(self.0)
     }

@@ -184,11 +184,13 @@ impl<S> Drop for RingFile<S> {
     }
 }
 
-/// Unmaps a mapping of a ring from the current task. Whatever else the task has mapped there since
-/// is unmapped instead, which is its own affair.
+/// Unmaps a mapping of a ring from the current task, if that has an address space. Whatever else the
+/// task has mapped there since is unmapped instead, which is its own affair.
 pub fn unmap(addr: usize, size: usize) {
-    // SAFETY: Unmaps user memory only.
-    unsafe { bindings::vm_munmap(addr, size) };
+    if current!().mm().is_some() {
+        // SAFETY: Unmaps user memory only, of an address space that there is.
+        unsafe { bindings::vm_munmap(addr, size) };
+    }
 }
 
 /// The readers' lock of a ring.

@@ -498,8 +498,8 @@ impl<T, const ID: u64> Drop for HeldRef<T, ID> {
 /// };
 ///
 /// /// Hands a reference to each of `jobs`, by one change of the count.
-/// fn hand_out<T: HasPercpuRef>(object: &HeldRef<T>, jobs: &mut [Option<HeldRef<T>>]) {
-///     let mut refs = HeldRefs::new(object, jobs.len());
+/// fn hand_out<T: HasPercpuRef>(object: &HeldRef<T>, jobs: &mut [Option<HeldRef<T>>; 8]) {
+///     let mut refs = HeldRefs::new(object, 8);
 ///     for job in jobs {
 ///         *job = refs.take();
 ///     }
@@ -517,8 +517,11 @@ pub struct HeldRefs<T, const ID: u64 = 0> {
 
 impl<T, const ID: u64> HeldRefs<T, ID> {
     /// Takes `nr` references more of what `held` is a reference to.
+    // No more at once, so that those which are forgotten do not make the count wrap, ever.
     #[inline]
-    pub fn new(held: &HeldRef<T, ID>, nr: usize) -> Self {
+    pub fn new(held: &HeldRef<T, ID>, nr: u32) -> Self {
+        // CAST: It is no narrower.
+        let nr = nr as usize;
         // SAFETY: By the type invariants of `HeldRef`, the count is alive.
         unsafe { bindings::percpu_ref_get_many(held.0.as_ref().count.get(), nr) };
         // INVARIANT: The references were just taken, from a count that is armed.

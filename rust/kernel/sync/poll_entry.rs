@@ -71,9 +71,9 @@ pub trait PollWaiter: Sized + Send + Sync + 'static {
 
     /// Events came in, or an unspecified wake-up where `events` is zero.
     ///
-    /// Runs in any context with the queue's lock held. Must end with the entry off the queue, by
-    /// [`Queued::remove`], where `events` has [`POLLFREE`]. Returns whether the wake-up was for
-    /// this waiter.
+    /// Runs in any context with the queue's lock held. Where `events` has [`POLLFREE`] and the entry
+    /// was not taken off the queue by [`Queued::remove`], it is taken off after. Returns whether the
+    /// wake-up was for this waiter.
     fn woken(this: ArcBorrow<'_, Self>, queued: Queued<'_, Self>, events: u32) -> bool;
 }
 
@@ -96,6 +96,8 @@ pub enum Queueing {
 ///   to the head of that queue.
 /// - `state` is accessed with that queue's lock held, or before the entry was queued.
 pub struct PollEntry<T: PollWaiter> {
+    /// [`PollEntry::poll`] was called.
+    polled: Atomic<bool>,
     head: Atomic<*mut bindings::wait_queue_head>,
     entry: Opaque<bindings::wait_queue_entry>,
     state: UnsafeCell<T::State>,
@@ -115,18 +117,23 @@ impl<T: PollWaiter> PollEntry<T> {
         // SAFETY: `entry` is ours.
         unsafe { bindings::init_waitqueue_func_entry(entry.get(), Some(wake::<T>)) };
         Self {
+            polled: Atomic::new(false),
             head: Atomic::new(ptr::null_mut()),
             entry,
             state: UnsafeCell::new(state),
         }
     }
 
-    /// Asks the file for `events`, and puts the waiter's entry on its queue. To be called once.
+    /// Asks the file for `events`, and puts the waiter's entry on its queue. Only the first call for
+    /// a waiter does that, another one finds the file to be [`Queueing::Unsupported`].
     ///
     /// Returns the events that are there already, wanted or not, and what became of the entry.
     pub fn poll(waiter: &Arc<T>, file: &AsyncFile, events: u32) -> (u32, Queueing) {
         let this = waiter.poll_entry();
-        // SAFETY: The entry is not on any queue yet, and the waiter does not move.
+        if this.polled.xchg(true, ordering::Relaxed) {
+            return (Self::poll_again(file, events), Queueing::Unsupported);
+        }
+        // SAFETY: This is the first call, so the entry is on no queue yet; the waiter does not move.
         unsafe { bindings::INIT_LIST_HEAD(&mut (*this.entry.get()).entry) };
         let mut table = Table::<T> {
             table: Opaque::new(bindings::poll_table_struct {
@@ -279,13 +286,17 @@ unsafe extern "C" fn wake<T: PollWaiter>(
     // SAFETY: By the type invariants `private` owns a reference while the entry is queued.
     let waiter = ManuallyDrop::new(unsafe { Arc::from_raw(private) });
     let waiter: Arc<T> = Arc::clone(&waiter);
-    T::woken(
-        waiter.as_arc_borrow(),
-        Queued {
-            entry: this,
-            _lock: None,
-        },
-        key as usize as u32,
-    )
-    .into()
+    let queued = || Queued {
+        entry: this,
+        _lock: None,
+    };
+    // CAST: The key of a wake-up is a mask of 32 bits.
+    let events = key as usize as u32;
+    let for_us = T::woken(waiter.as_arc_borrow(), queued(), events);
+    // SAFETY: The queue's lock is held.
+    let is_queued = unsafe { !bindings::list_empty(&(*entry).entry) };
+    if events & POLLFREE != 0 && is_queued {
+        drop(queued().remove());
+    }
+    for_us.into()
 }
