@@ -138,6 +138,7 @@ pub(crate) fn getevents(
 }
 
 /// Moves events from the ring, without waiting.
+#[inline(always)]
 fn read_ring(context: &Context, events: &mut Events) -> Result {
     let read = context.ring.read(events.next(), events.room());
     if let Ok(count) = read {
@@ -149,6 +150,8 @@ fn read_ring(context: &Context, events: &mut Events) -> Result {
     read.map(|_| ())
 }
 
+// Out of line, as most calls find their events in the ring.
+#[inline(never)]
 fn wait_for_ring(context: &Context, events: &mut Events, patience: Patience) -> Result<usize> {
     let deadline = Deadline::new(patience);
     let mut error = None;

@@ -133,7 +133,7 @@ impl Ring {
 
     /// Writes an event, for which there is room because its request has a slot. Returns how many
     /// events there are to read now. In any context.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn post(&self, event: &EventWords, slots: &Slots) -> u32 {
         let mut ring = self.file.lock_writing();
         let (page, slot) = place(ring.state().index);
@@ -177,6 +177,7 @@ impl Ring {
     /// Copies up to `max` events to a user and advances the head. Returns how many.
     ///
     /// Fails with [`EFAULT`], with all events left in the ring.
+    #[inline(always)]
     pub(crate) fn read(&self, to: UserPtr, max: usize) -> Result<usize> {
         let ring = self.file.lock_reading();
         let head = ring.load(Header::Head as usize);
@@ -272,7 +273,7 @@ fn to_read(head: u32, tail: u32, nr: u32) -> u32 {
 }
 
 /// Events between a user's `head`, made to fit, and our `tail`.
-#[inline]
+#[inline(always)]
 fn unread(head: u32, tail: u32, nr: u32) -> u32 {
     let head = within(head, nr);
     if head <= tail {

@@ -12,6 +12,7 @@ use super::{
     },
     context::Context, //
 };
+use kernel::ffi::c_ulong;
 
 mod events {
     use kernel::prelude::*;
@@ -53,13 +54,24 @@ mod events {
     }
 }
 
+/// What user space calls a context. Not read where nobody can trace, as the arguments of an event
+/// are evaluated all the same.
+#[inline(always)]
+fn id(context: &Context) -> c_ulong {
+    if cfg!(CONFIG_TRACEPOINTS) {
+        context.user_id()
+    } else {
+        0
+    }
+}
+
 /// An iocb has got its slot and is about to be started.
 #[inline(always)]
 pub(crate) fn submit(context: &Context, key: EventKey, iocb: &Iocb) {
     // SAFETY: Always safe to call.
     unsafe {
         events::aio_submit(
-            context.user_id(),
+            id(context),
             key.obj,
             key.data,
             iocb.raw_opcode(),
@@ -75,26 +87,26 @@ pub(crate) fn submit(context: &Context, key: EventKey, iocb: &Iocb) {
 #[inline(always)]
 pub(crate) fn queue(context: &Context, obj: u64, polled: bool) {
     // SAFETY: Always safe to call.
-    unsafe { events::aio_queue(context.user_id(), obj, polled) };
+    unsafe { events::aio_queue(id(context), obj, polled) };
 }
 
 /// A reader has asked devices `passes` times and has `ready` completions.
 #[inline(always)]
 pub(crate) fn poll(context: &Context, passes: u64, ready: usize) {
     // SAFETY: Always safe to call.
-    unsafe { events::aio_poll(context.user_id(), passes, ready as u64) };
+    unsafe { events::aio_poll(id(context), passes, ready as u64) };
 }
 
 /// A request has completed.
 #[inline(always)]
 pub(crate) fn complete(context: &Context, key: EventKey, result: i64) {
     // SAFETY: Always safe to call.
-    unsafe { events::aio_complete(context.user_id(), key.obj, key.data, result) };
+    unsafe { events::aio_complete(id(context), key.obj, key.data, result) };
 }
 
 /// A reader that waited for `min` events and had room for `max` got `ret`.
 #[inline(always)]
 pub(crate) fn reap(context: &Context, min: usize, max: usize, ret: i64) {
     // SAFETY: Always safe to call.
-    unsafe { events::aio_reap(context.user_id(), min as u64, max as u64, ret) };
+    unsafe { events::aio_reap(id(context), min as u64, max as u64, ret) };
 }

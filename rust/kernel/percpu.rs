@@ -81,7 +81,7 @@ impl<T: Zeroable + Copy + Send> PerCpu<T> {
     ///
     /// `f` must not sleep. It is given a [`Cell`] rather than a `&mut T`, as nothing stops it from
     /// calling this function for the same variable again.
-    #[inline]
+    #[inline(always)]
     pub fn with_irqs_disabled<R>(&self, f: impl FnOnce(&Cell<T>) -> R) -> R {
         // SAFETY: Interrupts are restored below.
         let flags = unsafe { bindings::local_irq_save() };
