@@ -142,9 +142,9 @@ pub(crate) fn init() -> Result {
     KIOCBS.create()
 }
 
-// SAFETY: List and owner are those of the one context that `admission` refers to, which issues polled
-// kiocbs on its own queue. `admission` is taken by the end of the kiocb, not before, and the context
-// stays until then.
+// SAFETY: List and owner are those of the one context that `admission` refers to, which issues
+// polled kiocbs on its own queue. `admission` is taken by the end of the kiocb, not before, and the
+// context stays until then.
 unsafe impl KiocbData for Request {
     type Owner = Context;
 

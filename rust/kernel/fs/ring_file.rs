@@ -184,8 +184,8 @@ impl<S> Drop for RingFile<S> {
     }
 }
 
-/// Unmaps a mapping of a ring from the current task, if that has an address space. Whatever else the
-/// task has mapped there since is unmapped instead, which is its own affair.
+/// Unmaps a mapping of a ring from the current task, if that has an address space. Whatever else
+/// the task has mapped there since is unmapped instead, which is its own affair.
 pub fn unmap(addr: usize, size: usize) {
     if current!().mm().is_some() {
         // SAFETY: Unmaps user memory only, of an address space that there is.

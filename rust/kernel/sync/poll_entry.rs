@@ -71,9 +71,9 @@ pub trait PollWaiter: Sized + Send + Sync + 'static {
 
     /// Events came in, or an unspecified wake-up where `events` is zero.
     ///
-    /// Runs in any context with the queue's lock held. Where `events` has [`POLLFREE`] and the entry
-    /// was not taken off the queue by [`Queued::remove`], it is taken off after. Returns whether the
-    /// wake-up was for this waiter.
+    /// Runs in any context with the queue's lock held. Where `events` has [`POLLFREE`] and the
+    /// entry was not taken off the queue by [`Queued::remove`], it is taken off after. Returns
+    /// whether the wake-up was for this waiter.
     fn woken(this: ArcBorrow<'_, Self>, queued: Queued<'_, Self>, events: u32) -> bool;
 }
 
@@ -124,8 +124,8 @@ impl<T: PollWaiter> PollEntry<T> {
         }
     }
 
-    /// Asks the file for `events`, and puts the waiter's entry on its queue. Only the first call for
-    /// a waiter does that, another one finds the file to be [`Queueing::Unsupported`].
+    /// Asks the file for `events`, and puts the waiter's entry on its queue. Only the first call
+    /// for a waiter does that, another one finds the file to be [`Queueing::Unsupported`].
     ///
     /// Returns the events that are there already, wanted or not, and what became of the entry.
     pub fn poll(waiter: &Arc<T>, file: &AsyncFile, events: u32) -> (u32, Queueing) {
@@ -133,7 +133,8 @@ impl<T: PollWaiter> PollEntry<T> {
         if this.polled.xchg(true, ordering::Relaxed) {
             return (Self::poll_again(file, events), Queueing::Unsupported);
         }
-        // SAFETY: This is the first call, so the entry is on no queue yet; the waiter does not move.
+        // SAFETY: This is the first call, so the entry is on no queue yet; the waiter does not
+        // move.
         unsafe { bindings::INIT_LIST_HEAD(&mut (*this.entry.get()).entry) };
         let mut table = Table::<T> {
             table: Opaque::new(bindings::poll_table_struct {
