@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::{bail, Result};
 
 use super::root::BuildRoot;
+use super::scratch::Scratch;
 use super::{command, Workspace};
 
 /// Runs `apt-get VERB...` with the lists of `entries` (lines of a sources.list) fetched afresh.
@@ -21,8 +22,7 @@ pub fn fetch(
     verb: &[&str],
     folder: &Path,
 ) -> Result<()> {
-    fs::create_dir_all(&ws.cache)?;
-    let state = tempfile::tempdir_in(&ws.cache)?;
+    let state = Scratch::new_in(&ws.cache)?;
     for subfolder in ["lists/partial", "cache/archives/partial"] {
         fs::create_dir_all(state.path().join(subfolder))?;
     }

@@ -17,6 +17,7 @@ pub mod mirror;
 pub mod overlay;
 pub mod progress;
 pub mod root;
+pub mod scratch;
 pub mod source;
 pub mod stage;
 

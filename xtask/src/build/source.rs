@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::debian::{MIRROR, SUITE};
 use super::progress::Progress;
 use super::root::BuildRoot;
+use super::scratch::Scratch;
 use super::{archive, command, key, lock, mirror, Workspace};
 
 const PACKAGE: &str = "linux-source-7.3";
@@ -115,7 +116,7 @@ fn recorded(record: &Path, folder: &Path) -> Option<Release> {
 
 /// Fetches the newest release, verifies the pinned one, and unpacks it.
 fn fetch(ws: &Workspace, folder: &Path, root: &BuildRoot, pin: &Release) -> Result<Release> {
-    let download = tempfile::tempdir_in(folder)?;
+    let download = Scratch::new_in(folder)?;
     let entry = format!("deb {MIRROR} {SUITE}-backports main");
     archive::fetch(ws, root, &[&entry], &["download", PACKAGE], download.path())?;
     let deb = fs::read_dir(download.path())?

@@ -47,7 +47,7 @@ pub fn series(ws: &Workspace) -> Result<ExitCode> {
     series.cover = series.cover.replace(BASE, &version(&pristine.path)?);
     let stages = split::split(&overlay, &pristine.path, &series.patches)?;
     let mut repository = Repository::new(
-        &ws.build.join("tmp"),
+        &ws.build,
         &pristine.path,
         &overlay,
         &author,

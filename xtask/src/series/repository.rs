@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use tempfile::TempDir;
 
 use super::identity::Identity;
 use crate::build::command;
 use crate::build::overlay::{Overlay, Staged};
+use crate::build::scratch::Scratch;
 
 /// The branch that the series is on; its description is the cover letter.
 const BRANCH: &str = "series";
@@ -23,7 +23,7 @@ const BASE: &str = "base";
 
 /// The repository, removed when dropped.
 pub struct Repository {
-    folder: TempDir,
+    folder: Scratch,
     /// What is in the branch on top of the base.
     committed: Overlay,
     /// When all of it was written, in git's words; now, if nothing is known.
@@ -31,17 +31,17 @@ pub struct Repository {
 }
 
 impl Repository {
-    /// A repository in `scratch` whose base has of `pristine` all that `overlay` changes.
+    /// A repository whose base has of `pristine` all that `overlay` changes; `place` is the folder
+    /// whose `tmp` it is in.
     pub fn new(
-        scratch: &Path,
+        place: &Path,
         pristine: &Path,
         overlay: &Overlay,
         author: &Identity,
         date: Option<String>,
     ) -> Result<Self> {
-        fs::create_dir_all(scratch)?;
         let repository = Self {
-            folder: tempfile::tempdir_in(scratch)?,
+            folder: Scratch::new_in(place)?,
             committed: Overlay::default(),
             date: date.unwrap_or_else(|| "now".to_owned()),
         };
@@ -186,7 +186,7 @@ mod tests {
     use crate::build::overlay::Origin;
 
     struct Fixture {
-        _folder: TempDir,
+        _folder: tempfile::TempDir,
         out: PathBuf,
         repository: Repository,
         steps: [Overlay; 2],

@@ -12,6 +12,7 @@ use anyhow::{bail, Result};
 use super::case::{Case, Outcome};
 use super::{sections, Bench};
 use crate::build::debian::{MIRROR, SUITE};
+use crate::build::scratch::Scratch;
 use crate::build::{archive, command, key, lock};
 use crate::vm::report::Section;
 use crate::vm::Job;
@@ -89,9 +90,9 @@ fn compiled_harness(bench: &Bench) -> Result<PathBuf> {
     let _lock = lock::exclusive(&parent.join("lock"))?;
     if !folder.exists() {
         let tarball = tarball(bench, &parent)?;
-        let partial = tempfile::tempdir_in(&parent)?;
+        let partial = Scratch::new_in(&parent)?;
         compile(bench, &tarball, partial.path())?;
-        fs::rename(partial.keep(), &folder)?;
+        partial.rename(&folder)?;
     }
     Ok(folder)
 }

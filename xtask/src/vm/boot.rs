@@ -15,6 +15,7 @@ use super::qemu::{Console, Machine};
 use super::report::Line;
 use super::{nvme, splat, Host, Job, Lost};
 use crate::build::command;
+use crate::build::scratch::Scratch;
 
 /// What to boot.
 pub struct Boot<'a> {
@@ -137,10 +138,8 @@ impl Host<'_> {
     }
 
     /// A folder with the job and empty NVMe namespaces.
-    fn scratch(&self, job: &Job) -> Result<tempfile::TempDir> {
-        let parent = self.ws.build.join("tmp");
-        fs::create_dir_all(&parent)?;
-        let scratch = tempfile::tempdir_in(parent)?;
+    fn scratch(&self, job: &Job) -> Result<Scratch> {
+        let scratch = Scratch::new_in(&self.ws.build)?;
         job.write_archive(&scratch.path().join("job.tar"))?;
         File::create(scratch.path().join("nvme.raw"))?.set_len(NVME_BYTES)?;
         for nvme in &job.nvmes {

@@ -14,6 +14,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::build::debian::Debian;
+use crate::build::scratch::Scratch;
 use crate::build::{command, key, lock, BuildRoot, Workspace};
 
 /// What the guest has on top of a bare Debian without a package manager.
@@ -69,7 +70,7 @@ pub fn guest_image(ws: &Workspace, root: &BuildRoot) -> Result<PathBuf> {
 
 /// Makes an ext4 image of the archive and of process 1.
 fn make_image(ws: &Workspace, root: &BuildRoot, archive: &Path, image: &Path) -> Result<()> {
-    let scratch = tempfile::tempdir_in(image.parent().context("an image has a folder")?)?;
+    let scratch = Scratch::new_in(image.parent().context("an image has a folder")?)?;
     let tree = scratch.path().join("tree");
     fs::create_dir(&tree)?;
     // The guest mounts its own /dev, and only root could make device nodes.

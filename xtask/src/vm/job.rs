@@ -9,15 +9,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use tempfile::TempDir;
 
 use super::delayed::DelayedDisk;
 use super::nvme::Nvme;
+use crate::build::scratch::Scratch;
 use crate::build::{command, Workspace};
 
 /// The files of a job. In the guest they lie in `/run/job`, whose `bin` is on the path.
 pub struct Job {
-    folder: TempDir,
+    folder: Scratch,
     /// NVMe devices on top of the usual one.
     pub nvmes: Vec<Nvme>,
     /// Disks that take their time; they can be polled with [`super::DELAYED_DISK_PARAMETERS`].
@@ -31,10 +31,8 @@ pub struct Job {
 impl Job {
     /// A job whose `run` is the shell script `guest/<script>` of the repository.
     pub fn of_script(ws: &Workspace, script: &str) -> Result<Self> {
-        let scratch = ws.build.join("tmp");
-        fs::create_dir_all(&scratch)?;
         let job = Self {
-            folder: tempfile::tempdir_in(scratch)?,
+            folder: Scratch::new_in(&ws.build)?,
             nvmes: Vec::new(),
             delayed: Vec::new(),
             monitor: false,

@@ -14,6 +14,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use super::Job;
+use crate::build::scratch::Scratch;
 use crate::build::{command, key, lock, BuildRoot, Workspace};
 
 /// Named, so that what runs while compiling is not compiled like the program.
@@ -107,12 +108,12 @@ fn vendored_crates(ws: &Workspace, source: &Path) -> Result<PathBuf> {
     if crates.exists() {
         return Ok(crates);
     }
-    let partial = tempfile::tempdir_in(&parent)?;
+    let partial = Scratch::new_in(&parent)?;
     let mut cargo = Command::new("cargo");
     cargo.args(["vendor", "--quiet", "--locked", "--manifest-path"]);
     cargo.arg(source.join("Cargo.toml")).arg(partial.path());
     command::read(&mut cargo)
         .context("cannot fetch the crates of tools/aio: is there a network?")?;
-    fs::rename(partial.keep(), &crates)?;
+    partial.rename(&crates)?;
     Ok(crates)
 }

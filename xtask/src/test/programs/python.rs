@@ -10,6 +10,7 @@ use anyhow::{bail, Context, Result};
 
 use super::super::case::Case;
 use super::super::Bench;
+use crate::build::scratch::Scratch;
 use crate::build::{command, key, lock};
 use crate::vm::Job;
 
@@ -52,7 +53,7 @@ pub fn add_module(bench: &Bench, job: &Job) -> Result<Vec<Case>> {
         let tarball = tarball.display();
         bail!("{tarball} has the hash {hash}, not {TARBALL_SHA256}: delete it");
     }
-    unpack(&tarball, job)?;
+    unpack(&tarball, &folder, job)?;
     Ok(Vec::new())
 }
 
@@ -82,8 +83,8 @@ fn fetch(mut pip: Command, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn unpack(tarball: &Path, job: &Job) -> Result<()> {
-    let scratch = tempfile::tempdir()?;
+fn unpack(tarball: &Path, folder: &Path, job: &Job) -> Result<()> {
+    let scratch = Scratch::new_in(folder)?;
     let mut tar = Command::new("tar");
     tar.arg("-xf").arg(tarball).arg("-C").arg(scratch.path());
     command::run(tar.arg("--strip-components=1"))?;

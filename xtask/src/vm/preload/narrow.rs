@@ -6,11 +6,12 @@
 //! that the library needs. It is compiled once for a build root, as the kernel does for itself.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
 use super::preload_cargo;
+use crate::build::scratch::Scratch;
 use crate::build::{command, key, lock, BuildRoot, Workspace};
 
 /// What the programs run on, as rustc names it.
@@ -38,22 +39,21 @@ pub fn library(ws: &Workspace, root: &BuildRoot) -> Result<PathBuf> {
 fn sysroot(ws: &Workspace, root: &BuildRoot) -> Result<PathBuf> {
     let parent = ws.cache.join("narrow");
     let sysroot = parent.join(key::of([root.key.as_str(), TARGET, BUILTINS]));
-    fs::create_dir_all(&parent)?;
     let _lock = lock::exclusive(&parent.join("lock"))?;
     if !sysroot.exists() {
-        let partial = tempfile::tempdir_in(&parent)?;
-        compile(root, &partial)?;
-        fs::rename(partial.keep(), &sysroot)?;
+        let partial = Scratch::new_in(&parent)?;
+        compile(root, partial.path())?;
+        partial.rename(&sysroot)?;
     }
     Ok(sysroot)
 }
 
-fn compile(root: &BuildRoot, folder: &tempfile::TempDir) -> Result<()> {
+fn compile(root: &BuildRoot, folder: &Path) -> Result<()> {
     let libraries = format!("lib/rustlib/{TARGET}/lib");
-    fs::create_dir_all(folder.path().join(&libraries))?;
-    fs::write(folder.path().join("builtins.rs"), BUILTINS)?;
+    fs::create_dir_all(folder.join(&libraries))?;
+    fs::write(folder.join("builtins.rs"), BUILTINS)?;
     for (name, source) in [("core", CORE), ("compiler_builtins", "builtins.rs")] {
-        let mut rustc = root.command(&[(folder.path(), "/sysroot")], "/sysroot");
+        let mut rustc = root.command(&[(folder, "/sysroot")], "/sysroot");
         // `core` may use what is not stable.
         rustc.args(["env", "RUSTC_BOOTSTRAP=1", "rustc", "--edition=2021"]);
         rustc.args(["--target", TARGET, "--sysroot=.", "--cap-lints=allow"]);
