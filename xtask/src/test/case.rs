@@ -118,7 +118,7 @@ pub struct Stage {
 const DETAIL_LINES: usize = 12;
 
 impl Stage {
-    /// Prints what failed and the counts.
+    /// Prints what failed, what was skipped and why, and the counts.
     pub fn print(&self) {
         for case in self.cases.iter().filter(|case| case.has_failed()) {
             println!("not ok {} {}", self.name, case.name);
@@ -127,6 +127,9 @@ impl Stage {
                 println!("    {line}");
             }
         }
+        for line in skips(&self.cases) {
+            println!("{line}");
+        }
         println!(
             "{}: {} in {} s",
             self.name,
@@ -134,6 +137,30 @@ impl Stage {
             self.time.as_secs()
         );
     }
+}
+
+/// A line for each reason to skip: how many tests had it, and the first of them.
+fn skips(cases: &[Case]) -> Vec<String> {
+    let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
+    for case in cases {
+        let Outcome::Skipped(reason) = &case.outcome else {
+            continue;
+        };
+        match reasons.iter_mut().find(|(known, _)| known == reason) {
+            Some((_, names)) => names.push(&case.name),
+            None => reasons.push((reason, vec![&case.name])),
+        }
+    }
+    let line = |(reason, names): &(&str, Vec<&str>)| {
+        let more = if names.len() > 1 { ", ..." } else { "" };
+        let reason = if reason.is_empty() {
+            "no reason given"
+        } else {
+            reason
+        };
+        format!("skipped {}: {reason} ({}{more})", names.len(), names[0])
+    };
+    reasons.iter().map(line).collect()
 }
 
 /// Counts of outcomes.
@@ -184,6 +211,23 @@ mod tests {
         assert_eq!(
             Totals::of(&cases).to_string(),
             "1 passed, 0 failed, 1 skipped"
+        );
+    }
+
+    #[test]
+    fn skipped_tests_are_told_by_their_reason() {
+        let cases = [
+            Case::skipped("a", "no device"),
+            Case::passed("b"),
+            Case::skipped("c", ""),
+            Case::skipped("d", "no device"),
+        ];
+        assert_eq!(
+            skips(&cases),
+            [
+                "skipped 2: no device (a, ...)",
+                "skipped 1: no reason given (c)"
+            ]
         );
     }
 
