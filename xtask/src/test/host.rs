@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::case::Case;
+use super::case::{Case, Outcome};
 use super::Bench;
 use crate::build::command;
 use crate::vm::preload_cargo;
@@ -37,12 +37,28 @@ fn cargo_test(name: &str, cargo: &mut Command, results: &Path) -> Result<Vec<Cas
     Ok(cases.into_iter().map(|case| case.under(name)).collect())
 }
 
-/// The cases in what libtest wrote.
+/// The cases in what libtest and the tests themselves wrote.
 fn parse(lines: &[String]) -> Vec<Case> {
-    lines
+    let mut cases = lines
         .iter()
         .filter_map(|line| case_of(line, lines))
-        .collect()
+        .collect::<Vec<_>>();
+    for skipped in lines.iter().filter_map(|line| skip_of(line)) {
+        match cases.iter_mut().find(|case| case.name == skipped.name) {
+            Some(case) if case.outcome == Outcome::Passed => *case = skipped,
+            Some(_) => {}
+            None => cases.push(skipped),
+        }
+    }
+    cases
+}
+
+/// The case of a line `SKIPPED: NAME: REASON`, by which a test says that it could not run: libtest
+/// counts it as one that passed, and may have begun the line.
+fn skip_of(line: &str) -> Option<Case> {
+    let (_, skip) = line.split_once("SKIPPED: ")?;
+    let (name, reason) = skip.split_once(": ")?;
+    Some(Case::skipped(name, reason))
 }
 
 fn case_of(line: &str, all: &[String]) -> Option<Case> {
@@ -87,5 +103,26 @@ mod tests {
             ["ok a::b", "not ok a::c", "ok a::d # SKIP needs root"]
         );
         assert_eq!(cases[1].detail, ["assertion failed"]);
+    }
+
+    #[test]
+    fn a_test_that_says_so_is_skipped() {
+        let text = "SKIPPED: a::b: no device: none\nSKIPPED: a::b: again\n\
+            test a::b ... ok\nSKIPPED: a::c: no device\ntest a::c ... FAILED\n\
+            test a::d ... SKIPPED: a::d: one thread\nok\ntest a::e ... ok\n";
+        let lines = text.lines().map(str::to_owned).collect::<Vec<_>>();
+        let printed = parse(&lines)
+            .iter()
+            .map(Case::to_string)
+            .collect::<Vec<_>>();
+        assert_eq!(
+            printed,
+            [
+                "ok a::b # SKIP no device: none",
+                "not ok a::c",
+                "ok a::e",
+                "ok a::d # SKIP one thread",
+            ]
+        );
     }
 }
