@@ -24,6 +24,8 @@ pub enum Reason {
     Buffered,
     /// The file's device has no poll queues.
     PollQueues,
+    /// Whether the file's device has poll queues cannot be read in sysfs.
+    DeviceUnknown,
     /// The kernel refused to poll: by its setting, or as the file system does not support it.
     Unsupported,
     /// There is no room for a second context, or for what wakes those who wait in the first.
@@ -32,12 +34,13 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, in the order of their codes.
-    pub const ALL: [Reason; 7] = [
+    pub const ALL: [Reason; 8] = [
         Reason::KernelLacksPolling,
         Reason::Operation,
         Reason::Eventfd,
         Reason::Buffered,
         Reason::PollQueues,
+        Reason::DeviceUnknown,
         Reason::Unsupported,
         Reason::NoRoom,
     ];
@@ -55,6 +58,7 @@ impl Reason {
             Reason::Eventfd => "eventfd",
             Reason::Buffered => "not O_DIRECT",
             Reason::PollQueues => "no poll queues",
+            Reason::DeviceUnknown => "unknown device",
             Reason::Unsupported => "refused by the kernel",
             Reason::NoRoom => "no room for a second context",
         }
@@ -77,6 +81,10 @@ impl fmt::Display for Reason {
             Reason::Buffered => "the file is not open with O_DIRECT",
             Reason::PollQueues => {
                 "the device has no poll queues; for NVMe, boot with nvme.poll_queues=1 or more"
+            }
+            Reason::DeviceUnknown => {
+                "/sys does not tell whether the device has poll queues; it must be mounted and \
+                 readable, and a descriptor be left for it"
             }
             Reason::Unsupported => {
                 "the kernel refuses to poll this file; its file system must support that, \
@@ -129,6 +137,9 @@ fn verdict(fd: u32, verdicts: &Verdicts, system: &impl System) -> Verdict {
         FileState::Pollable => Ok(()),
         FileState::Buffered => Err(Reason::Buffered),
         FileState::WithoutPollQueues => Err(Reason::PollQueues),
+        FileState::DeviceUnknown => Err(Reason::DeviceUnknown),
+        // A descriptor may be left for the next I/O.
+        FileState::DeviceUnknownForNow => return Err(Reason::DeviceUnknown),
         // Not worth remembering: the kernel will say so.
         FileState::Closed => return Ok(()),
     };
@@ -185,6 +196,9 @@ mod tests {
         assert_eq!(way(FileState::Buffered), Way::Plain(Reason::Buffered));
         let no_queues = FileState::WithoutPollQueues;
         assert_eq!(way(no_queues), Way::Plain(Reason::PollQueues));
+        for unknown in [FileState::DeviceUnknown, FileState::DeviceUnknownForNow] {
+            assert_eq!(way(unknown), Way::Plain(Reason::DeviceUnknown));
+        }
         // The kernel refuses it, whichever way it goes.
         assert_eq!(way(FileState::Closed), Way::Polled);
     }
@@ -195,9 +209,14 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_looked_up_once_and_a_closed_one_every_time() {
+    fn what_may_be_otherwise_the_next_time_is_looked_up_every_time() {
         let (played, verdicts) = (Played::new(), Verdicts::new());
-        for (state, looks) in [(FileState::Buffered, 1), (FileState::Closed, 3)] {
+        for (state, looks) in [
+            (FileState::Buffered, 1),
+            (FileState::DeviceUnknown, 1),
+            (FileState::DeviceUnknownForNow, 3),
+            (FileState::Closed, 3),
+        ] {
             played.file(3, state);
             verdicts.reset();
             played.looked_up.take();

@@ -6,7 +6,8 @@ use libc::{c_int, c_long};
 
 use crate::system::KernelResult;
 
-fn get() -> c_int {
+/// What it is.
+pub fn get() -> c_int {
     // SAFETY: the C library returns a valid pointer to the calling thread's errno.
     unsafe { *libc::__errno_location() }
 }

@@ -4,15 +4,17 @@
 //!
 //! The kernel refuses to poll a block device that has no poll queues, but not a file on one: it
 //! accepts the I/O, and the context is polled, before the device is reached. Every read would then
-//! fail in a program that would have run. So the device is looked at first, in sysfs. Where that
-//! says nothing, as for a file system that is not on one block device, the kernel has the word.
+//! fail in a program that would have run. So the device is looked at first, in sysfs. Where a file
+//! is on one block device and sysfs cannot be read, as in a sandbox, nothing is polled. For a block
+//! device, and for a file system that is not on one, the kernel has the word then.
 
-use core::ffi::{CStr, FromBytesUntilNulError};
+use core::ffi::CStr;
 use core::fmt::Write;
 use core::mem::MaybeUninit;
 
-use libc::c_int;
+use libc::{c_int, c_uint};
 
+use crate::errno;
 use crate::line::Line;
 
 /// Whether I/O on a file may be polled.
@@ -24,6 +26,10 @@ pub enum FileState {
     Buffered,
     /// Its device has no poll queues.
     WithoutPollQueues,
+    /// Whether its device has any cannot be read in sysfs.
+    DeviceUnknown,
+    /// The same, and may be otherwise the next time: there was no descriptor left to read it by.
+    DeviceUnknownForNow,
     /// The descriptor is not open.
     Closed,
 }
@@ -35,44 +41,63 @@ pub fn look_up(fd: u32) -> FileState {
     match unsafe { libc::fcntl(fd, libc::F_GETFL) } {
         -1 => FileState::Closed,
         flags if flags & libc::O_DIRECT == 0 => FileState::Buffered,
-        _ if device_polls(fd) == Some(false) => FileState::WithoutPollQueues,
-        _ => FileState::Pollable,
+        _ => match status(fd) {
+            Some(status) => state_on_device(&status, c"/sys/dev/block"),
+            None => FileState::DeviceUnknownForNow,
+        },
     }
 }
 
-/// Whether the block device that `fd` is, or is on, has poll queues; `None` where sysfs has no
-/// answer.
-fn device_polls(fd: c_int) -> Option<bool> {
+fn status(fd: c_int) -> Option<libc::stat64> {
     let mut status = MaybeUninit::<libc::stat64>::uninit();
     // SAFETY: there is room for the result.
-    if unsafe { libc::fstat64(fd, status.as_mut_ptr()) } != 0 {
-        return None;
-    }
+    let result = unsafe { libc::fstat64(fd, status.as_mut_ptr()) };
     // SAFETY: fstat64 succeeded.
-    let status = unsafe { status.assume_init() };
-    let is_device = status.st_mode & libc::S_IFMT == libc::S_IFBLK;
-    let device = if is_device {
+    (result == 0).then(|| unsafe { status.assume_init() })
+}
+
+/// What the block device tells that a file of this status is, or is on; `devices` is the folder of
+/// them in sysfs.
+fn state_on_device(status: &libc::stat64, devices: &CStr) -> FileState {
+    let kind = status.st_mode & libc::S_IFMT;
+    let device = if kind == libc::S_IFBLK {
         status.st_rdev
     } else {
         status.st_dev
     };
-    // A partition has no queue, it is in the folder of a disk that has.
-    ["", "../"].into_iter().find_map(|disk| {
-        let (major, minor) = (libc::major(device), libc::minor(device));
-        let mut path = Line::<96>::new();
-        let attribute = "queue/io_poll\0";
-        write!(path, "/sys/dev/block/{major}:{minor}/{disk}{attribute}").ok()?;
-        read_bool(CStr::from_bytes_until_nul(path.as_bytes()))
-    })
+    match device_polls(devices, libc::major(device), libc::minor(device)) {
+        Ok(true) => FileState::Pollable,
+        Ok(false) => FileState::WithoutPollQueues,
+        // The kernel refuses all others on submission, where they cannot be polled.
+        Err(_) if kind != libc::S_IFREG || libc::major(device) == 0 => FileState::Pollable,
+        Err(libc::EMFILE | libc::ENFILE) => FileState::DeviceUnknownForNow,
+        Err(_) => FileState::DeviceUnknown,
+    }
 }
 
-/// The value of a sysfs attribute that is 0 or 1.
-fn read_bool(path: Result<&CStr, FromBytesUntilNulError>) -> Option<bool> {
-    let path = path.ok()?;
+/// Whether the block device of this number has poll queues; the errno where sysfs has no answer.
+fn device_polls(devices: &CStr, major: c_uint, minor: c_uint) -> Result<bool, c_int> {
+    let devices = devices.to_str().map_err(|_| libc::EINVAL)?;
+    let read = |disk| {
+        let mut path = Line::<96>::new();
+        let attribute = "queue/io_poll\0";
+        write!(path, "{devices}/{major}:{minor}/{disk}{attribute}").map_err(|_| libc::EINVAL)?;
+        let path = CStr::from_bytes_until_nul(path.as_bytes()).map_err(|_| libc::ENAMETOOLONG)?;
+        read_bool(path)
+    };
+    match read("") {
+        // A partition has no queue, it is in the folder of a disk that has.
+        Err(libc::ENOENT) => read("../"),
+        answer => answer,
+    }
+}
+
+/// The value of a sysfs attribute that is 0 or 1; the errno where it cannot be read.
+fn read_bool(path: &CStr) -> Result<bool, c_int> {
     // SAFETY: the path is a valid string.
     let file = unsafe { libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) };
     if file < 0 {
-        return None;
+        return Err(errno::get());
     }
     let mut value = 0u8;
     // SAFETY: there is room for one byte, and the descriptor is ours.
@@ -82,16 +107,19 @@ fn read_bool(path: Result<&CStr, FromBytesUntilNulError>) -> Option<bool> {
         read
     };
     match value {
-        b'0' if read == 1 => Some(false),
-        b'1' if read == 1 => Some(true),
-        _ => None,
+        b'0' if read == 1 => Ok(false),
+        b'1' if read == 1 => Ok(true),
+        _ => Err(libc::EIO),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::CString;
     use std::fs::{self, File};
     use std::os::fd::AsRawFd;
+    use std::os::unix::fs::symlink;
+    use std::path::PathBuf;
 
     use super::*;
 
@@ -102,24 +130,93 @@ mod tests {
         assert_eq!(look_up(file.as_raw_fd() as u32), FileState::Buffered);
     }
 
-    #[test]
-    fn nothing_is_known_of_a_file_on_no_block_device() {
-        let file = File::open("/proc/self/status").unwrap();
-        assert_eq!(device_polls(file.as_raw_fd()), None);
+    /// A sysfs with the disk 9:0, its partition 9:1 and nothing else.
+    struct Sysfs(PathBuf);
+
+    impl Sysfs {
+        fn new(name: &str, io_poll: &str) -> Self {
+            let root = std::env::temp_dir().join(format!("hipri-{name}-{}", std::process::id()));
+            fs::create_dir_all(root.join("9:0/queue")).unwrap();
+            fs::create_dir(root.join("9:0/part")).unwrap();
+            symlink("9:0/part", root.join("9:1")).unwrap();
+            fs::write(root.join("9:0/queue/io_poll"), io_poll).unwrap();
+            Sysfs(root)
+        }
+
+        /// The state of a file of this kind on this device.
+        fn state(&self, kind: libc::mode_t, device: (c_uint, c_uint)) -> FileState {
+            let devices = CString::new(self.0.to_str().unwrap()).unwrap();
+            state_on_device(&status_of(kind, device), &devices)
+        }
+    }
+
+    impl Drop for Sysfs {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn status_of(kind: libc::mode_t, (major, minor): (c_uint, c_uint)) -> libc::stat64 {
+        let file = File::open("/proc/self/exe").unwrap();
+        let mut status = status(file.as_raw_fd()).unwrap();
+        status.st_mode = kind;
+        status.st_dev = libc::makedev(major, minor);
+        status.st_rdev = status.st_dev;
+        status
     }
 
     #[test]
-    fn attributes_are_read_as_they_are() {
-        let path = std::env::temp_dir().join(format!("hipri-attribute-{}", std::process::id()));
-        let read = |content: &str| {
-            fs::write(&path, content).unwrap();
-            let mut text = Line::<96>::new();
-            write!(text, "{}\0", path.display()).unwrap();
-            read_bool(CStr::from_bytes_until_nul(text.as_bytes()))
+    fn a_disk_and_its_partition_tell_whether_they_poll() {
+        for (io_poll, state) in [
+            ("1\n", FileState::Pollable),
+            ("0\n", FileState::WithoutPollQueues),
+        ] {
+            let sysfs = Sysfs::new("told", io_poll);
+            for kind in [libc::S_IFREG, libc::S_IFBLK] {
+                assert_eq!(sysfs.state(kind, (9, 0)), state);
+                assert_eq!(sysfs.state(kind, (9, 1)), state);
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_is_not_pollable_where_its_device_cannot_be_looked_at() {
+        for io_poll in ["", "x\n"] {
+            let sysfs = Sysfs::new("unknown", io_poll);
+            for device in [(8, 0), (9, 0)] {
+                let state = sysfs.state(libc::S_IFREG, device);
+                assert_eq!(state, FileState::DeviceUnknown);
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_kernel_refuses_on_submission_is_left_to_it() {
+        let sysfs = Sysfs::new("left", "");
+        assert_eq!(sysfs.state(libc::S_IFBLK, (8, 0)), FileState::Pollable);
+        assert_eq!(sysfs.state(libc::S_IFREG, (0, 42)), FileState::Pollable);
+    }
+
+    /// In a process of its own, as the limit is one of the process.
+    #[test]
+    fn without_descriptors_the_device_is_unknown_for_now() {
+        let status = status_of(libc::S_IFREG, (8, 0));
+        // SAFETY: the child makes system calls only; the status is written by waitpid.
+        let ended = unsafe {
+            let child = libc::fork();
+            if child == 0 {
+                let none = libc::rlimit {
+                    rlim_cur: 0,
+                    rlim_max: 0,
+                };
+                libc::setrlimit(libc::RLIMIT_NOFILE, &none);
+                let state = state_on_device(&status, c"/sys/dev/block");
+                libc::_exit((state != FileState::DeviceUnknownForNow).into());
+            }
+            let mut ended = -1;
+            libc::waitpid(child, &mut ended, 0);
+            ended
         };
-        let values = ["0\n", "1\n", "", "x\n"].map(read);
-        fs::remove_file(&path).unwrap();
-        assert_eq!(values, [Some(false), Some(true), None, None]);
-        assert_eq!(read_bool(Ok(c"/no/such/attribute")), None);
+        assert_eq!(ended, 0);
     }
 }

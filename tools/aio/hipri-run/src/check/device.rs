@@ -14,8 +14,12 @@ const SYSFS: &str = "/sys";
 /// The device that a file is, or is on.
 pub struct Device {
     sysfs: PathBuf,
-    /// Its folder in sysfs; `None` for a file that is on no single disk.
+    /// `MAJOR:MINOR`.
+    number: String,
+    /// Its folder in sysfs; `None` where there is none.
     folder: Option<PathBuf>,
+    /// Nothing is polled where there is none.
+    is_needed: bool,
 }
 
 /// The device that a file of this kind is, or is on.
@@ -26,7 +30,13 @@ pub fn of(metadata: &Metadata) -> Device {
         metadata.dev()
     };
     let (major, minor) = (libc::major(number), libc::minor(number));
-    Device::numbered(Path::new(SYSFS), &format!("{major}:{minor}"))
+    let device = Device::numbered(Path::new(SYSFS), &format!("{major}:{minor}"));
+    // The library leaves block devices, and files that are on no single disk, to the kernel.
+    if metadata.is_file() && major != 0 {
+        device.needed()
+    } else {
+        device
+    }
 }
 
 impl Device {
@@ -42,13 +52,26 @@ impl Device {
         });
         Device {
             sysfs: sysfs.to_owned(),
+            number: number.to_owned(),
             folder,
+            is_needed: false,
+        }
+    }
+
+    /// The same, and nothing is polled unless sysfs has it.
+    fn needed(self) -> Self {
+        Device {
+            is_needed: true,
+            ..self
         }
     }
 
     /// Whether it has poll queues, and how it gets them.
     pub fn finding(&self) -> Finding {
         let Some(folder) = &self.folder else {
+            if self.is_needed {
+                return self.unknown();
+            }
             return Finding::good("the file is not on a single disk: the read will tell");
         };
         let disk = Disk {
@@ -63,6 +86,17 @@ impl Device {
             return Finding::good(format!("{shown} has poll queues"));
         }
         Finding::bad(format!("{shown} has no poll queues"), disk.remedy())
+    }
+
+    fn unknown(&self) -> Finding {
+        Finding::bad(
+            format!(
+                "{} does not tell whether the disk {} has poll queues",
+                self.sysfs.display(),
+                self.number
+            ),
+            "mount sysfs there, or run where it is readable",
+        )
     }
 }
 
@@ -339,5 +373,16 @@ mod tests {
     fn a_file_on_no_disk_is_for_the_read_to_tell() {
         let sysfs = Sysfs::new("anonymous");
         assert!(sysfs.finding("0:42").is_good());
+    }
+
+    #[test]
+    fn a_file_on_a_disk_that_cannot_be_seen_is_not_polled() {
+        let sysfs = Sysfs::new("unseen");
+        let device = Device::numbered(&sysfs.0, "8:1").needed();
+        let fact = device.finding().fact;
+        assert!(
+            fact.ends_with("whether the disk 8:1 has poll queues"),
+            "{fact}"
+        );
     }
 }
