@@ -21,6 +21,9 @@ pub const PACKAGE: &str = "aio-soak";
 /// How long it lasts unless `MINUTES` says otherwise.
 const MINUTES: u64 = 60;
 
+/// The most that `MINUTES` may say: a month.
+const MOST_MINUTES: u64 = 31 * 24 * 60;
+
 /// What the machine needs before and after.
 const OVERHEAD: Duration = Duration::from_secs(300);
 
@@ -29,7 +32,7 @@ const PROCESSES: u32 = 6;
 
 /// Boots the kernel, soaks it, and fails on a lost event, a context that is left, or a splat.
 pub fn soak(ws: &Workspace, flavour: Flavour) -> Result<ExitCode> {
-    let minutes = variable::number("MINUTES", MINUTES)?;
+    let minutes = variable::number_within("MINUTES", MINUTES, 1..=MOST_MINUTES)?;
     let seed = variable::number("SEED", 1)?;
     let kernel = build::kernel(ws, flavour, &ws.fragments())?;
     let host = Host::prepare(ws, &kernel.bzimage)?;

@@ -3,8 +3,9 @@
 //! Numbers in the environment, by which a user asks for more or for other things.
 
 use std::env;
+use std::ops::RangeInclusive;
 
-use anyhow::{Context, Result};
+use anyhow::{ensure, Context, Result};
 
 /// The number that an environment variable has, in decimal or behind `0x`.
 pub fn number(name: &str, default: u64) -> Result<u64> {
@@ -13,6 +14,22 @@ pub fn number(name: &str, default: u64) -> Result<u64> {
         return Ok(default);
     }
     parse(&text).with_context(|| format!("{name}={text} is not a number"))
+}
+
+/// The same, of which only some are `allowed`.
+pub fn number_within(name: &str, default: u64, allowed: RangeInclusive<u64>) -> Result<u64> {
+    let number = number(name, default)?;
+    require_within(name, number, &allowed)?;
+    Ok(number)
+}
+
+fn require_within(name: &str, number: u64, allowed: &RangeInclusive<u64>) -> Result<()> {
+    let (first, last) = (allowed.start(), allowed.end());
+    ensure!(
+        allowed.contains(&number),
+        "{name}={number} is no number from {first} to {last}"
+    );
+    Ok(())
 }
 
 fn parse(text: &str) -> Option<u64> {
@@ -31,5 +48,18 @@ mod tests {
         assert_eq!(parse("10000"), Some(10_000));
         assert_eq!(parse("0xff"), Some(255));
         assert_eq!(parse("many"), None);
+    }
+
+    #[test]
+    fn a_number_that_is_not_allowed_is_told_what_is() {
+        let refused = |number| require_within("MINUTES", number, &(1..=60)).err();
+        assert!(refused(1).is_none() && refused(60).is_none());
+        for number in [0, 61] {
+            let sentence = refused(number).unwrap().to_string();
+            assert_eq!(
+                sentence,
+                format!("MINUTES={number} is no number from 1 to 60")
+            );
+        }
     }
 }

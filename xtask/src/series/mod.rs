@@ -36,14 +36,19 @@ const BASE: &str = "@BASE@";
 /// The variable that has every step built and booted.
 const CHECK: &str = "CHECK";
 
+/// The variable that names the steps for that, if not all are meant.
+const STEPS: &str = "STEPS";
+
 /// Writes the series, verifies it, and lets checkpatch look at it.
 pub fn series(ws: &Workspace) -> Result<ExitCode> {
     let texts = ws.root.join(TEXTS);
+    let mut series = Series::read(&texts)?;
+    let variable = |name| env::var(name).unwrap_or_default();
+    let steps = steps::wanted(&variable(CHECK), &variable(STEPS), series.patches.len())?;
     let author = Identity::wanted(&ws.root)?;
     let root = build_root(ws)?;
     let pristine = source::pristine(ws, &root)?;
     let overlay = Overlay::plan(&ws.root, &pristine.path)?;
-    let mut series = Series::read(&texts)?;
     series.cover = series.cover.replace(BASE, &version(&pristine.path)?);
     let stages = split::split(&overlay, &pristine.path, &series.patches)?;
     let mut repository = Repository::new(
@@ -59,8 +64,8 @@ pub fn series(ws: &Workspace) -> Result<ExitCode> {
     let patches = export(&repository, &series, &ws.build.join("series"))?;
     verify(&repository, &overlay, &patches)?;
     checkpatch::check(&root, &pristine.path, &texts, &patches)?;
-    if env::var(CHECK).is_ok_and(|value| value == "1") {
-        steps::check(ws, &root, &pristine, &stages, &series.patches)?;
+    if !steps.is_empty() {
+        steps::check(ws, &root, &pristine, &stages, &series.patches, &steps)?;
     }
     Ok(ExitCode::SUCCESS)
 }

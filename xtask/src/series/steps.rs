@@ -6,7 +6,6 @@
 //! that each compiles only what its patch touches.
 
 use std::collections::BTreeSet;
-use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -41,21 +40,19 @@ struct Builder<'a> {
     _lock: CacheLock,
 }
 
-/// Builds and boots the steps that `STEPS` of the environment names, or all.
-///
-/// `stages` is the overlay after each of `patches`.
+/// Builds and boots `steps`; `stages` is the overlay after each of `patches`.
 pub fn check(
     ws: &Workspace,
     root: &BuildRoot,
     pristine: &Pristine,
     stages: &[Overlay],
     patches: &[Patch],
+    steps: &[Step],
 ) -> Result<()> {
-    let chosen = chosen(&env::var("STEPS").unwrap_or_default(), stages.len())?;
     let whole = stages.last().context("there are no patches")?;
     let builder = Builder::prepare(ws, root, pristine)?;
     let mut host = None;
-    for step in &chosen {
+    for step in steps {
         let image = builder.build(*step, &stages[step - 1], whole)?;
         let host = match &mut host {
             Some(host) => host,
@@ -65,7 +62,7 @@ pub fn check(
         let subject = patches[step - 1].subject();
         println!("ok {step:2} builds, boots, {passed} KUnit suites: {subject}");
     }
-    println!("{} of {} steps build and boot", chosen.len(), stages.len());
+    println!("{} of {} steps build and boot", steps.len(), stages.len());
     Ok(())
 }
 
@@ -203,6 +200,16 @@ fn suites(console: &str) -> Result<usize> {
     Ok(passed)
 }
 
+/// The steps to check of `count`, by the values of `CHECK` and `STEPS`, empty where unset.
+pub fn wanted(check: &str, list: &str, count: usize) -> Result<Vec<Step>> {
+    match check {
+        "1" => chosen(list, count),
+        "" | "0" if list.is_empty() => Ok(Vec::new()),
+        "" | "0" => bail!("STEPS={list} says what CHECK=1 is to check, but CHECK is not 1"),
+        other => bail!("CHECK={other} is neither 0 nor 1"),
+    }
+}
+
 /// The steps that a list with commas names, of `count`; all of them if it is empty.
 fn chosen(list: &str, count: usize) -> Result<Vec<Step>> {
     if list.is_empty() {
@@ -268,6 +275,17 @@ fn without(text: &str, symbols: &BTreeSet<String>) -> String {
 mod tests {
     use super::*;
     use crate::build::overlay::{Origin, Staged};
+
+    #[test]
+    fn steps_are_wanted_by_a_one() {
+        assert!(wanted("", "", 2).unwrap().is_empty());
+        assert!(wanted("0", "", 2).unwrap().is_empty());
+        assert_eq!(wanted("1", "", 2).unwrap(), [1, 2]);
+        assert_eq!(wanted("1", "2", 2).unwrap(), [2]);
+        for (check, list) in [("yes", ""), ("yes", "2"), ("", "2"), ("0", "2"), ("1", "3")] {
+            assert!(wanted(check, list, 2).is_err(), "{check} {list}");
+        }
+    }
 
     #[test]
     fn steps_are_named_by_number() {

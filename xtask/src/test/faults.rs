@@ -22,6 +22,9 @@ const NAME: &str = "faults";
 /// How long each kind of fault lasts unless `SECONDS` says otherwise.
 const SECONDS: u64 = 20;
 
+/// The most that `SECONDS` may say: an hour.
+const MOST_SECONDS: u64 = 60 * 60;
+
 /// For all sections, and for each second of one.
 const TIMEOUT: Duration = Duration::from_secs(240);
 const TIMEOUT_OF_SECOND: Duration = Duration::from_secs(10);
@@ -41,7 +44,7 @@ pub fn run(bench: &Bench) -> Result<Vec<Case>> {
         let reason = "only kernels of MODE=debug inject faults";
         return Ok(vec![Case::skipped("all kinds", reason)]);
     }
-    let seconds = variable::number("SECONDS", SECONDS)?;
+    let seconds = variable::number_within("SECONDS", SECONDS, 1..=MOST_SECONDS)?;
     let job = job(bench, seconds)?;
     let boot = Boot {
         name: NAME,
