@@ -367,7 +367,9 @@ static void signals(void)
 {
 	aio_context_t context = set_up(16);
 	int fd = make_eventfd();
+	int readable = make_eventfd();
 	struct iocb polling = op(IOCB_CMD_POLL, fd, 100);
+	struct iocb complete = op(IOCB_CMD_POLL, readable, 101);
 	struct iocb reading = io(IOCB_CMD_PREAD, file, block_of_memory(), 1);
 	struct io_event events[8];
 	struct timespec soon = { .tv_nsec = 300 * MILLISECOND };
@@ -375,6 +377,7 @@ static void signals(void)
 	uint64_t no_alarm = 1ull << (SIGALRM - 1);
 	sigset_t set;
 
+	make_ready(readable);
 	sigaction(SIGALRM, &action, NULL);
 	submit_one(context, &reading);
 	submit_one(context, &polling);
@@ -395,8 +398,15 @@ static void signals(void)
 	print("rung", rung);
 	sigprocmask(SIG_SETMASK, NULL, &set);
 	print("still blocked", sigismember(&set, SIGALRM));
+	submit_one(context, &complete);
+	raise(SIGALRM);
+	print_events("raised before",
+		     pgetevents(context, 2, 8, events, NULL, &no_alarm),
+		     events);
+	print("rung", rung);
 	sigprocmask(SIG_UNBLOCK, &set, NULL);
 	close(fd);
+	close(readable);
 	destroy(context);
 }
 

@@ -300,7 +300,8 @@ impl System for Played {
         self.waits.borrow_mut().push((context, wanted, patience));
         let blocked = match signals {
             Signals::Unchanged => self.blocked.get(),
-            _ => 0,
+            Signals::Blocked(set) => set,
+            Signals::Given(_) => 0,
         };
         let mut got = 0;
         loop {

@@ -11,8 +11,19 @@
 //! second kind, submitted while another thread waits on the only side there was. Slices are short
 //! enough for that, and long enough for nothing.
 //!
-//! A signal must interrupt a wait whenever it comes. So where one wait takes several system calls,
-//! all signals are blocked in between, and each call lets through what the program would.
+//! A signal must interrupt a wait whenever it comes, but the kernel tells of one that it let through
+//! only where it has no event to return. So where one wait takes several system calls, all signals
+//! are blocked in between. A call for all the events that are missing lets through what the program
+//! would: it returns less where a signal came or its time is up, and nothing else. A call for less
+//! lets nothing through, and lasts for a slice of time; before each, what came meanwhile is let
+//! through by a call for no events, which tells.
+//!
+//! That leaves moments in which a signal is handled and the wait goes on all the same:
+//! - as the time of a call for several events is up that has got some of them, which it is for the
+//!   first time after [`LOOK_AROUND`];
+//! - as a thread wakes up for polled I/O: the wait ends with that, unless another thread reaps it;
+//! - right after a first call that looked around, if the program gave no set of signals to block. It
+//!   cannot count on more then, as the signal may as well come right before it waits.
 
 use aio_abi::Event;
 use libc::{EINTR, EINVAL};
@@ -125,9 +136,9 @@ impl<S: System> Reading<'_, S> {
 
     fn wait(&mut self) -> Result<(), KernelResult> {
         let deadline = Deadline::new(self.request, self.system);
-        if let Place::One(side) = self.place() {
+        if let Some(side) = self.side_of_all() {
             let patience = self.first_patience(side);
-            let ended = self.wait_at(side, patience, self.request.signals)?;
+            let ended = self.wait_for_all(side, patience, self.request.signals)?;
             if ended != Ended::LookAround || deadline.is_over(self.system) {
                 return Ok(());
             }
@@ -156,14 +167,13 @@ impl<S: System> Reading<'_, S> {
         let mut slice = FIRST_SLICE;
         loop {
             let left = deadline.left(self.system);
-            let ended = match self.place() {
-                Place::One(side) => {
+            let ended = match self.side_of_all() {
+                Some(side) => {
                     slice = FIRST_SLICE;
-                    self.wait_at(side, left.at_most(LOOK_AROUND), signals)?
+                    self.wait_for_all(side, left.at_most(LOOK_AROUND), signals)?
                 }
-                Place::Both(polled) => {
-                    let ended = self.wait_at_both(polled, left.at_most(slice), signals);
-                    let ended = ended.or_else(|error| self.look_once_more(error))?;
+                None => {
+                    let ended = self.wait_for_some(left.at_most(slice), signals)?;
                     slice = LAST_SLICE.min(slice * 2);
                     ended
                 }
@@ -194,23 +204,42 @@ impl<S: System> Reading<'_, S> {
         role != Role::Undecided && side == role.plain_side()
     }
 
-    fn wait_at(
+    /// How many events more the program waits for.
+    fn missing(&self) -> usize {
+        self.request.min.saturating_sub(self.got)
+    }
+
+    /// The side on which one call can wait for all that is missing.
+    fn side_of_all(&self) -> Option<Side> {
+        match self.place() {
+            Place::One(side) if self.wanted_of(side) == self.missing() => Some(side),
+            _ => None,
+        }
+    }
+
+    /// Events to wait for at once: no more than come for sure, where there is another side.
+    fn wanted_of(&self, side: Side) -> usize {
+        let wanted = self.missing();
+        if self.context.shadow().is_none() {
+            return wanted;
+        }
+        if self.sleeps_on(side) {
+            return 1;
+        }
+        wanted.min(self.context.in_flight(side).count()).max(1)
+    }
+
+    /// Waits on one side for all that is missing, and lets signals through.
+    fn wait_for_all(
         &mut self,
         side: Side,
         patience: Patience,
         signals: Signals,
     ) -> Result<Ended, KernelResult> {
-        let sleeps = self.sleeps_on(side);
-        let sleeper = sleeps.then(|| Sleeper::new(self.context));
-        if sleeps && self.place() != Place::One(side) {
-            return Ok(Ended::LookAround);
-        }
-        let wanted = self.wanted_of(side);
+        let wanted = self.missing();
         let start = (wanted > 1).then(|| self.system.now());
-        let read = self.read(side, wanted, patience, signals);
-        drop(sleeper);
-        let read = read?;
-        if self.got >= self.request.min {
+        let read = self.read_at(side, wanted, patience, signals)?;
+        if self.missing() == 0 {
             return Ok(Ended::Enough);
         }
         let cut_short = start.is_some_and(|start| {
@@ -224,36 +253,49 @@ impl<S: System> Reading<'_, S> {
         })
     }
 
-    /// Events to wait for at once: no more than come for sure, where there is another side.
-    fn wanted_of(&self, side: Side) -> usize {
-        let wanted = self.request.min - self.got;
-        if self.context.shadow().is_none() {
-            return wanted;
-        }
-        if self.sleeps_on(side) {
-            return 1;
-        }
-        wanted.min(self.context.in_flight(side).count()).max(1)
-    }
-
-    fn wait_at_both(
+    /// Lets signals through, then waits without for less than all that is missing.
+    fn wait_for_some(
         &mut self,
-        polled: Side,
         patience: Patience,
         signals: Signals,
     ) -> Result<Ended, KernelResult> {
-        self.read(polled.other(), 0, Patience::NONE, signals)?;
-        if self.got < self.request.min {
-            self.read(polled, 1, patience, signals)?;
+        if let Err(error) = self.let_through(signals) {
+            return self.look_once_more(error);
         }
-        Ok(if self.got >= self.request.min {
+        match self.place() {
+            Place::One(side) => {
+                self.read_at(side, self.wanted_of(side), patience, Signals::Unchanged)?;
+            }
+            Place::Both(polled) => {
+                self.read(polled.other(), 0, Patience::NONE, Signals::Unchanged)?;
+                if self.missing() > 0 {
+                    self.read(polled, 1, patience, Signals::Unchanged)?;
+                }
+            }
+        }
+        Ok(if self.missing() == 0 {
             Ended::Enough
         } else {
             Ended::LookAround
         })
     }
 
-    /// A signal that ended the wait for one side does not keep events of the other from the program.
+    /// Lets signals through, of which all are blocked. Fails with `EINTR` where one was handled.
+    fn let_through(&self, signals: Signals) -> Result<(), KernelResult> {
+        let side = self.context.role().plain_side();
+        let id = self.context.on(side).ok_or(error(EINVAL))?;
+        let nowhere = Room {
+            len: 0,
+            ..self.request.room
+        };
+        // SAFETY: there is room for no events.
+        match unsafe { (self.system).getevents(id, 0, nowhere, Patience::NONE, signals) } {
+            0 => Ok(()),
+            error => Err(error),
+        }
+    }
+
+    /// A signal that ended the wait does not keep events from the program.
     fn look_once_more(&mut self, ended_by: KernelResult) -> Result<Ended, KernelResult> {
         if ended_by != error(EINTR) {
             return Err(ended_by);
@@ -263,6 +305,22 @@ impl<S: System> Reading<'_, S> {
             0 => Err(ended_by),
             _ => Ok(Ended::Interrupted),
         }
+    }
+
+    /// Reads events of the one side where something may complete, or none where that has changed.
+    fn read_at(
+        &mut self,
+        side: Side,
+        wanted: usize,
+        patience: Patience,
+        signals: Signals,
+    ) -> Result<usize, KernelResult> {
+        let sleeps = self.sleeps_on(side);
+        let _sleeper = sleeps.then(|| Sleeper::new(self.context));
+        if sleeps && self.place() != Place::One(side) {
+            return Ok(0);
+        }
+        self.read(side, wanted, patience, signals)
     }
 
     /// Reads events of one side. Returns how many the kernel wrote, our own among them.
@@ -608,6 +666,62 @@ mod tests {
         played.then(|played| played.signal.set(true));
         let events = read(context, &played, (2, 8), Patience::Nanos(u64::MAX));
         assert_eq!(events, Ok(vec![1]));
+    }
+
+    /// A context with two sides, of which an FSYNC 3 has completed on the plain one and nothing else
+    /// is in flight.
+    fn completed() -> (&'static Context, Played) {
+        let (context, played) = split();
+        played.complete(SHADOW);
+        read(context, &played, (2, 8), Patience::Forever).unwrap();
+        assert_eq!(played.submit_to(context, &[iocb(FSYNC, 3)]), 1);
+        (context, played)
+    }
+
+    /// Waits for more events than come, which a signal has to end long before the time is up.
+    fn interrupted(context: &Context, played: &Played) -> Result<Vec<u64>, KernelResult> {
+        let start = played.now();
+        let patience = Patience::Nanos(1000 * MILLISECOND);
+        let events = read(context, played, (3, 8), patience);
+        assert!(played.now() - start < 10 * MILLISECOND, "it goes on");
+        assert!(!played.signal.get(), "it is not handled");
+        events
+    }
+
+    #[test]
+    fn a_signal_before_a_wait_ends_it_with_what_there_is() {
+        let (context, played) = completed();
+        played.signal.set(true);
+        assert_eq!(interrupted(context, &played), Ok(vec![3]));
+    }
+
+    #[test]
+    fn a_signal_that_comes_with_an_event_ends_the_wait() {
+        for side in [SHADOW, VISIBLE] {
+            let (context, played) = completed();
+            assert_eq!(played.submit_to(context, &[iocb(POLL, 4)]), 1);
+            if side == VISIBLE {
+                // Something to poll for that does not complete.
+                context.in_flight(Side::Visible).add(1);
+            }
+            played.then(|played| {
+                played.complete(SHADOW);
+                played.signal.set(true);
+            });
+            assert_eq!(interrupted(context, &played), Ok(vec![3, 4]));
+        }
+    }
+
+    #[test]
+    fn a_signal_that_is_blocked_does_not_end_a_wait() {
+        let (context, played) = completed();
+        assert_eq!(played.submit_to(context, &[iocb(POLL, 4)]), 1);
+        played.signal.set(true);
+        let before = played.block_signals();
+        played.then(|played| played.complete(SHADOW));
+        let events = read(context, &played, (2, 8), Patience::Forever);
+        assert_eq!(events, Ok(vec![3, 4]));
+        played.restore_signals(before);
     }
 
     #[test]
