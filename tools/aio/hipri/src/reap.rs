@@ -101,6 +101,15 @@ enum Ended {
     LookAround,
 }
 
+/// What one call of the kernel's read.
+#[derive(Clone, Copy, Debug)]
+struct Read {
+    /// Events that it wrote, our own among them.
+    len: usize,
+    /// There was no more room, and our own took some: an event of the program's may be left.
+    is_crowded: bool,
+}
+
 struct Reading<'a, S: System> {
     context: &'a Context,
     system: &'a S,
@@ -331,20 +340,38 @@ impl<S: System> Reading<'_, S> {
         patience: Patience,
         signals: Signals,
     ) -> Result<usize, KernelResult> {
+        let first = self.read_once(side, wanted, patience, signals)?;
+        let mut last = first;
+        while last.is_crowded {
+            last = self.read_once(side, 0, Patience::NONE, signals)?;
+        }
+        Ok(first.len)
+    }
+
+    fn read_once(
+        &mut self,
+        side: Side,
+        wanted: usize,
+        patience: Patience,
+        signals: Signals,
+    ) -> Result<Read, KernelResult> {
         let id = self.context.on(side).ok_or(error(EINVAL))?;
         let room = self.request.room.behind(self.got);
         // SAFETY: the caller of `getevents` has this room.
         let result = unsafe { self.system.getevents(id, wanted, room, patience, signals) };
-        let read = usize::try_from(result).map_err(|_| result)?;
+        let len = usize::try_from(result).map_err(|_| result)?;
         let theirs = if self.context.shadow().is_some() && self.sleeps_on(side) {
             // SAFETY: the kernel wrote so many.
-            unsafe { self.take_wake_ups_out(room.events, read) }
+            unsafe { self.take_wake_ups_out(room.events, len) }
         } else {
-            read
+            len
         };
         self.context.in_flight(side).remove(theirs);
         self.got += theirs;
-        Ok(read)
+        Ok(Read {
+            len,
+            is_crowded: len == room.len && theirs < len,
+        })
     }
 
     /// Moves those of `len` events that are the program's to the start. Returns how many they are.
@@ -616,6 +643,24 @@ mod tests {
         let mut events = read(context, &played, (3, 8), Patience::Forever).unwrap();
         events.sort();
         assert_eq!(events, [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_wake_up_does_not_take_the_place_of_an_event() {
+        for (min, patience) in [
+            (0, Patience::Forever),
+            (1, Patience::NONE),
+            (1, Patience::Nanos(MILLISECOND)),
+        ] {
+            let (context, played) = split();
+            played.complete(SHADOW);
+            read(context, &played, (2, 8), Patience::Forever).unwrap();
+            assert!(wake::wake(context, &played));
+            played.submit_to(context, &[iocb(FSYNC, 3)]);
+            let start = played.now();
+            assert_eq!(read(context, &played, (min, 1), patience), Ok(vec![3]));
+            assert_eq!(played.now(), start);
+        }
     }
 
     #[test]
