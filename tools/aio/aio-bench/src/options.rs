@@ -91,6 +91,9 @@ pub struct Options {
 const STATUS: &str = "Exit status: 0; 1 if an I/O or a check failed; 2 for a wrong command line; \
 3 if the kernel or the device cannot do what was asked.";
 
+/// The longest measurement, eleven days: far longer ones are more than a `Duration` holds.
+const MOST_SECONDS: f64 = 1e6;
+
 fn positive() -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(1..)
 }
@@ -162,8 +165,9 @@ impl Options {
                 "--idle-threads reap contexts of AIO only",
             ),
             (
-                self.seconds.is_none_or(|seconds| seconds > 0.0),
-                "--seconds is not more than 0",
+                self.seconds
+                    .is_none_or(|seconds| seconds > 0.0 && seconds <= MOST_SECONDS),
+                "--seconds is not more than 0 and at most 1000000",
             ),
         ];
         match rules.into_iter().find(|(holds, _)| !holds) {
@@ -199,6 +203,7 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_refused() {
         assert_eq!(check("--depth 128 --batch 32 file"), Ok(()));
+        assert_eq!(check("--seconds 0.5 file"), Ok(()));
         assert_eq!(
             check("--engine aio-hipri --shared --threads 2 file"),
             Ok(())
@@ -210,6 +215,9 @@ mod tests {
             "--engine io_uring --shared file",
             "--engine io_uring --idle-threads 1 file",
             "--seconds 0 file",
+            "--seconds inf file",
+            "--seconds NaN file",
+            "--seconds 1e7 file",
         ] {
             assert!(check(line).is_err(), "{line}");
         }
