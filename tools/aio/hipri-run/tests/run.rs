@@ -62,9 +62,13 @@ fn output(command: &mut Command) -> Output {
     command.output().unwrap()
 }
 
-/// Says that a test did not run; to standard error itself, as what a passing test prints is dropped.
+/// Says that this test did not run, in the form that `make test` counts; to standard error itself, as
+/// what a passing test prints is dropped, and at once, as others print as well.
 fn skip(reason: std::fmt::Arguments<'_>) {
-    let _ = writeln!(std::io::stderr(), "SKIPPED: {reason}");
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or("a test");
+    let line = format!("SKIPPED: {test}: {reason}\n");
+    let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
 /// Whether io_setup works here: a sandbox may forbid it.
