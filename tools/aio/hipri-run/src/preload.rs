@@ -5,11 +5,12 @@
 //! Where it cannot, it says nothing or goes on after a warning, and the program would run unpolled
 //! without its user knowing.
 
-use std::ffi::OsStr;
+use std::ffi::{CStr, CString, OsStr};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::ptr;
 
 use crate::elf::{self, Elf, Target};
 use crate::failure::Failure;
@@ -19,6 +20,9 @@ const SCRIPT_DEPTH: usize = 5;
 
 const SETUID: u32 = 0o4000;
 const SETGID: u32 = 0o2000;
+
+/// The attribute of a file that holds its capabilities.
+const CAPABILITIES: &CStr = c"security.capability";
 
 /// The kind of library that can be preloaded into `program`, or into the interpreter of a script;
 /// `None` where that cannot be told.
@@ -54,6 +58,11 @@ fn target_of_elf(program: &Path, elf: &Elf) -> Result<Target, Failure> {
             "{shown} runs as another user or group, so the system ignores preloaded libraries; \
              run hipri-run as that user"
         )
+    } else if has_capabilities(program) && !is_root() {
+        format!(
+            "{shown} has file capabilities, so the system ignores preloaded libraries; \
+             run hipri-run as root, or a copy of the program without them"
+        )
     } else {
         return Ok(elf.target);
     };
@@ -69,6 +78,22 @@ fn changes_user(program: &Path) -> bool {
     let is_set = |bit| program.mode() & bit != 0;
     is_set(SETUID) && program.uid() != process.uid()
         || is_set(SETGID) && program.gid() != process.gid()
+}
+
+/// Whether running `program` gives capabilities, on which the dynamic linker ignores `LD_PRELOAD` too,
+/// unless root runs it.
+fn has_capabilities(program: &Path) -> bool {
+    let Ok(program) = CString::new(program.as_os_str().as_bytes()) else {
+        return false;
+    };
+    let attribute = CAPABILITIES.as_ptr();
+    // SAFETY: both names are valid strings; nothing is written.
+    unsafe { libc::getxattr(program.as_ptr(), attribute, ptr::null_mut(), 0) >= 0 }
+}
+
+fn is_root() -> bool {
+    // SAFETY: getuid cannot fail.
+    unsafe { libc::getuid() == 0 }
 }
 
 /// The interpreter a script names in its first line.

@@ -5,8 +5,10 @@
 use std::env;
 use std::ffi::CString;
 use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
@@ -68,7 +70,7 @@ fn skip(reason: std::fmt::Arguments<'_>) {
     let thread = std::thread::current();
     let test = thread.name().unwrap_or("a test");
     let line = format!("SKIPPED: {test}: {reason}\n");
-    let _ = std::io::stderr().write_all(line.as_bytes());
+    let _ = io::stderr().write_all(line.as_bytes());
 }
 
 /// Whether io_setup works here: a sandbox may forbid it.
@@ -77,7 +79,7 @@ fn has_aio() -> bool {
     // SAFETY: the context is a live variable, and destroyed unused.
     unsafe {
         if libc::syscall(libc::SYS_io_setup, 1, &mut context) != 0 {
-            let error = std::io::Error::last_os_error();
+            let error = io::Error::last_os_error();
             skip(format_args!("io_setup does not work here: {error}"));
             return false;
         }
@@ -399,6 +401,57 @@ fn a_static_program_is_refused() {
             ),
         );
     }
+}
+
+/// Gives a file the capability to bind to low ports.
+fn give_capability(file: &Path) -> io::Result<()> {
+    // As the kernel stores it: revision 2, then permitted and inheritable, the lower halves first.
+    let value: [u32; 5] = [0x0200_0000, 1 << 10, 0, 0, 0].map(u32::to_le);
+    let file = CString::new(file.as_os_str().as_bytes()).unwrap();
+    let name = c"security.capability".as_ptr();
+    // SAFETY: both names are valid strings, and the value is alive.
+    let set = unsafe {
+        libc::setxattr(
+            file.as_ptr(),
+            name,
+            value.as_ptr().cast(),
+            size_of_val(&value),
+            0,
+        )
+    };
+    match set {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[test]
+fn a_program_with_capabilities_is_refused_to_all_but_root() {
+    const NOBODY: u32 = 65534;
+    let program = scratch("capable", &fs::read("/bin/true").unwrap(), 0o755);
+    if let Err(error) = give_capability(&program) {
+        skip(format_args!(
+            "a file cannot be given capabilities here: {error}"
+        ));
+        return;
+    }
+    let status = output(hipri_run().arg(&program)).status;
+    assert_eq!(status.code(), Some(0));
+    if let Err(error) = hipri_run().arg("--version").uid(NOBODY).output() {
+        skip(format_args!(
+            "another user cannot run hipri-run here: {error}"
+        ));
+        return;
+    }
+    assert_fails(
+        hipri_run().arg(&program).uid(NOBODY),
+        126,
+        &format!(
+            "{} has file capabilities, so the system ignores preloaded libraries; \
+             run hipri-run as root, or a copy of the program without them",
+            program.display()
+        ),
+    );
 }
 
 #[test]
