@@ -39,7 +39,8 @@ fn confine() -> Result<()> {
 
 /// Becomes the program, or says why that cannot be.
 fn run(program: OsString, arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let error = Command::new(&program).args(arguments).exec();
+    let mut command = Command::new(&program);
+    let error = sigpipe::hand_down(command.args(arguments)).exec();
     let status = match error.kind() {
         ErrorKind::NotFound => 127,
         _ => 126,

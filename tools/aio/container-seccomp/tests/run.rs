@@ -28,3 +28,15 @@ fn the_program_is_under_a_filter() {
     let output = run(&["grep", "^Seccomp:[[:space:]]*2$", "/proc/self/status"]);
     assert!(output.status.success(), "{output:?}");
 }
+
+#[test]
+fn what_is_inherited_for_sigpipe_is_handed_down() {
+    for (action, pattern) in [("", "[02468ace]...$"), ("trap '' PIPE; ", "[13579bdf]...$")] {
+        // The mask of ignored signals, of which SIGPIPE is the lowest bit of the fourth digit.
+        let script = format!("{action}exec \"$0\" grep '^SigIgn:.*{pattern}' /proc/self/status");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &script, env!("CARGO_BIN_EXE_container-seccomp")]);
+        let output = shell.output().unwrap();
+        assert!(output.status.success(), "{action}{output:?}");
+    }
+}

@@ -52,7 +52,7 @@ fn run(options: &Options) -> Result<std::convert::Infallible, Failure> {
     if options.stats {
         command.env("HIPRI_STATS", "1");
     }
-    let error = command.exec();
+    let error = sigpipe::hand_down(&mut command).exec();
     Err(Failure::cannot_run(format!(
         "cannot run {}: {}",
         program.display(),

@@ -351,6 +351,18 @@ fn arguments_and_status_are_those_of_the_program() {
 }
 
 #[test]
+fn what_is_inherited_for_sigpipe_is_handed_down() {
+    let program = hipri_run().get_program().to_owned();
+    for (action, pattern) in [("", "[02468ace]...$"), ("trap '' PIPE; ", "[13579bdf]...$")] {
+        // The mask of ignored signals, of which SIGPIPE is the lowest bit of the fourth digit.
+        let script = format!("{action}exec \"$0\" grep '^SigIgn:.*{pattern}' /proc/self/status");
+        let mut shell = Command::new("sh");
+        let output = output(shell.args(["-c", &script]).arg(&program));
+        assert!(output.status.success(), "{action}{output:?}");
+    }
+}
+
+#[test]
 fn the_library_is_preloaded_before_others() {
     let output = output(
         hipri_run()
