@@ -124,6 +124,9 @@ impl Aio for Libaio {
 }
 
 fn main() -> ExitCode {
+    // As in a program in C: a write that nobody reads ends it.
+    // SAFETY: the default action runs no code of this program.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -6,8 +6,10 @@ use std::env;
 use std::ffi::CString;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -340,6 +342,20 @@ fn statistics_tell_of_every_context_once() {
     let with = |text: &str| contexts.iter().filter(|line| line.contains(text)).count();
     assert_eq!(with(": 0 polled, 3 not polled: 3 "), 2, "{said}");
     assert_eq!(with(": 0 polled, 1 not polled: 1 "), 1, "{said}");
+}
+
+#[test]
+fn a_program_outlives_those_who_read_its_standard_error() {
+    if !has_aio() {
+        return;
+    }
+    let (reader, unread) = UnixStream::pair().unwrap();
+    drop(reader);
+    let mut command = hipri_run();
+    command.arg("--stats").arg(aio_read()).arg("syscall");
+    command.arg(input("unread")).stderr(OwnedFd::from(unread));
+    let status = output(&mut command).status;
+    assert!(status.success(), "{status}");
 }
 
 #[test]

@@ -48,7 +48,8 @@ pub fn look_up(fd: u32) -> FileState {
     }
 }
 
-fn status(fd: c_int) -> Option<libc::stat64> {
+/// The status of the file behind `fd`, if there is one.
+pub fn status(fd: c_int) -> Option<libc::stat64> {
     let mut status = MaybeUninit::<libc::stat64>::uninit();
     // SAFETY: there is room for the result.
     let result = unsafe { libc::fstat64(fd, status.as_mut_ptr()) };

@@ -143,11 +143,11 @@ impl System for Linux {
     }
 
     fn block_signals(&self) -> SignalSet {
-        change_signals(SignalSet::MAX)
+        block(SignalSet::MAX)
     }
 
     fn restore_signals(&self, set: SignalSet) {
-        change_signals(set);
+        change_signals(libc::SIG_SETMASK, set);
     }
 
     fn now(&self) -> u64 {
@@ -173,12 +173,51 @@ impl System for Linux {
 /// In a second.
 pub const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
-/// Sets which signals this thread blocks; returns which it did. Unlike the C library's function,
+/// Blocks these signals too for this thread; returns which were blocked before.
+pub fn block(set: SignalSet) -> SignalSet {
+    change_signals(libc::SIG_BLOCK, set)
+}
+
+/// The signals that wait until this thread does not block them any more.
+pub fn pending() -> SignalSet {
+    let mut set: SignalSet = 0;
+    let arguments = [
+        (&raw mut set) as c_long,
+        size_of::<SignalSet>() as c_long,
+        0,
+        0,
+        0,
+        0,
+    ];
+    // SAFETY: there is room for the set.
+    unsafe { system_call(libc::SYS_rt_sigpending, arguments) };
+    set
+}
+
+/// Takes one of these signals that waits, as if it had never come.
+pub fn take_pending(set: SignalSet) {
+    let at_once = Timespec {
+        seconds: 0,
+        nanoseconds: 0,
+    };
+    let arguments = [
+        (&raw const set) as c_long,
+        0,
+        (&raw const at_once) as c_long,
+        size_of::<SignalSet>() as c_long,
+        0,
+        0,
+    ];
+    // SAFETY: the set and the time, of which a narrower one is the start, are alive.
+    unsafe { system_call(libc::SYS_rt_sigtimedwait, arguments) };
+}
+
+/// Changes which signals this thread blocks; returns which it did. Unlike the C library's function,
 /// this leaves none out.
-fn change_signals(set: SignalSet) -> SignalSet {
+fn change_signals(how: c_int, set: SignalSet) -> SignalSet {
     let mut before: SignalSet = 0;
     let arguments = [
-        c_long::from(libc::SIG_SETMASK),
+        c_long::from(how),
         (&raw const set) as c_long,
         (&raw mut before) as c_long,
         size_of::<SignalSet>() as c_long,
@@ -278,7 +317,7 @@ mod tests {
         let blocked = Linux.block_signals() | (1 << 8) | (1 << 18);
         assert_eq!(blocked, SignalSet::MAX);
         Linux.restore_signals(before);
-        assert_eq!(change_signals(before), before);
+        assert_eq!(block(0), before);
     }
 
     #[test]

@@ -2,14 +2,23 @@
 
 //! What the library says on standard error: one line for each thing worth knowing, once for all
 //! the processes a program forks.
+//!
+//! The program must not notice. Standard error is its own to close, and its next file gets the
+//! number: so nothing is said once that stands for another file than when the library was loaded.
+//! And where nobody reads any more, it is not ended by the signal for that.
 
 use core::fmt::{self, Write};
 use core::ptr;
-use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+
+use libc::c_int;
 
 use crate::eligibility::Reason;
 use crate::line::Line;
+use crate::linux::{self, Linux};
 use crate::submit::News;
+use crate::system::{SignalSet, System};
+use crate::{errno, file};
 
 /// Tells what a submission has to tell.
 pub fn tell(news: News) {
@@ -53,9 +62,58 @@ pub fn too_many_contexts() {
 pub fn say(message: fmt::Arguments<'_>) {
     let mut line = Line::<320>::new();
     let _ = writeln!(line, "hipri: {message}");
-    let text = line.as_bytes();
-    // SAFETY: the text is valid memory. A failure has nowhere to be told.
-    unsafe { libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), text.len()) };
+    if STANDARD_ERROR.is_behind(libc::STDERR_FILENO) {
+        write_quietly(libc::STDERR_FILENO, line.as_bytes());
+    }
+}
+
+/// Which file it is that the library writes to.
+static STANDARD_ERROR: Target = Target::nothing();
+
+/// Takes note of what is standard error now: once, as the library is loaded.
+pub fn find_standard_error() {
+    STANDARD_ERROR.set(libc::STDERR_FILENO);
+}
+
+/// A file, by its device and inode; those of nothing are 0.
+struct Target {
+    device: AtomicU64,
+    inode: AtomicU64,
+}
+
+impl Target {
+    const fn nothing() -> Self {
+        Target {
+            device: AtomicU64::new(0),
+            inode: AtomicU64::new(0),
+        }
+    }
+
+    /// Makes it the file behind `fd`, or nothing where there is none.
+    fn set(&self, fd: c_int) {
+        let (device, inode) = file::status(fd).map_or((0, 0), |file| (file.st_dev, file.st_ino));
+        self.device.store(device, Ordering::Relaxed);
+        self.inode.store(inode, Ordering::Relaxed);
+    }
+
+    fn is_behind(&self, fd: c_int) -> bool {
+        let this = [&self.device, &self.inode].map(|number| number.load(Ordering::Relaxed));
+        this != [0, 0] && file::status(fd).is_some_and(|file| this == [file.st_dev, file.st_ino])
+    }
+}
+
+const SIGPIPE: SignalSet = 1 << (libc::SIGPIPE - 1);
+
+/// Writes to `fd`, without a signal where nobody reads that. A failure has nowhere to be told.
+fn write_quietly(fd: c_int, text: &[u8]) {
+    let before = linux::block(SIGPIPE);
+    let was_pending = linux::pending() & SIGPIPE != 0;
+    // SAFETY: the text is valid memory.
+    let written = unsafe { libc::write(fd, text.as_ptr().cast(), text.len()) };
+    if written < 0 && errno::get() == libc::EPIPE && !was_pending {
+        linux::take_pending(SIGPIPE);
+    }
+    Linux.restore_signals(before);
 }
 
 /// What has been said, one bit each; shared with forked children once `share` ran.
@@ -90,7 +148,45 @@ pub fn share() {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixStream;
+
     use super::*;
+
+    #[test]
+    fn only_the_file_that_was_there_is_written_to() {
+        let (one, other) = (File::open("/dev/null"), File::open("/proc/self/exe"));
+        let (one, other) = (one.unwrap(), other.unwrap());
+        let target = Target::nothing();
+        assert!(!target.is_behind(one.as_raw_fd()));
+        target.set(one.as_raw_fd());
+        assert!(target.is_behind(one.as_raw_fd()));
+        assert!(target.is_behind(one.try_clone().unwrap().as_raw_fd()));
+        assert!(!target.is_behind(other.as_raw_fd()));
+        assert!(!target.is_behind(-1));
+        target.set(-1);
+        assert!(!target.is_behind(one.as_raw_fd()));
+        assert!(!target.is_behind(-1));
+    }
+
+    #[test]
+    fn where_nobody_reads_no_signal_comes_and_none_is_lost() {
+        let (reader, writer) = UnixStream::pair().unwrap();
+        drop(reader);
+        let before = linux::block(SIGPIPE);
+        write_quietly(writer.as_raw_fd(), b"lost");
+        assert_eq!(linux::pending() & SIGPIPE, 0);
+        // SAFETY: the signal is blocked.
+        unsafe { libc::raise(libc::SIGPIPE) };
+        write_quietly(writer.as_raw_fd(), b"lost");
+        assert_eq!(linux::pending() & SIGPIPE, SIGPIPE);
+        linux::take_pending(SIGPIPE);
+        assert_eq!(linux::block(0) & SIGPIPE, SIGPIPE);
+        Linux.restore_signals(before);
+        write_quietly(writer.as_raw_fd(), b"lost");
+        assert_eq!(linux::block(0), before);
+    }
 
     #[test]
     fn every_notice_has_its_own_bit_and_is_given_once() {

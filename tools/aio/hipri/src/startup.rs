@@ -18,6 +18,7 @@ static ON_EXIT: extern "C" fn() = on_exit;
 /// Called by the dynamic linker before the program starts.
 pub extern "C" fn on_load() {
     next::resolve();
+    notice::find_standard_error();
     notice::share();
     statistics::read_environment();
     // SAFETY: `on_fork` may run in a forked child: it only stores to atomics. Should no memory be
