@@ -381,7 +381,7 @@ static void signals(void)
 	sigaction(SIGALRM, &action, NULL);
 	submit_one(context, &reading);
 	submit_one(context, &polling);
-	set_alarm(200 * MILLISECOND);
+	set_alarm(900 * MILLISECOND);
 	print_events("with one event", getevents(context, 2, 8, events, NULL),
 		     events);
 	set_alarm(200 * MILLISECOND);
