@@ -53,6 +53,11 @@ rust_helper_destroy_hrtimer_on_stack(struct hrtimer *timer)
 }
 #endif
 
+__rust_helper void rust_helper_sched_annotate_sleep(void)
+{
+	sched_annotate_sleep();
+}
+
 __rust_helper __poll_t rust_helper_vfs_poll(struct file *file,
 					    struct poll_table_struct *pt)
 {

@@ -211,6 +211,9 @@ impl WaitQueue {
             } else {
                 None
             };
+            // `look()` may sleep on a lock. That ends the wait before its time, to look once more.
+            // SAFETY: No requirements.
+            unsafe { bindings::sched_annotate_sleep() };
             match (look(), ended) {
                 (Look::Done, _) => break Woken::Done,
                 (_, Some(why)) => break why,
