@@ -30,8 +30,9 @@ __rust_helper bool rust_helper_file_queue_can_poll(struct file *file)
 {
 	struct inode *inode = file->f_mapping->host;
 
-	return !S_ISBLK(inode->i_mode) ||
-	       (bdev_get_queue(I_BDEV(inode))->limits.features & BLK_FEAT_POLL);
+	if (!IS_ENABLED(CONFIG_BLOCK) || !S_ISBLK(inode->i_mode))
+		return true;
+	return bdev_get_queue(I_BDEV(inode))->limits.features & BLK_FEAT_POLL;
 }
 
 __rust_helper bool rust_helper_bio_is_polled(const struct bio *bio)
