@@ -212,6 +212,67 @@ TEST_F(files, sectors)
 	EXPECT_TRUE(has_pattern(self->back + BLOCK, SECTOR, self->seed, 0));
 }
 
+/*
+ * It ends where the file does, in the middle of a block: file systems zero the rest of
+ * that, which is I/O of their own.
+ */
+TEST_F(files, a_sector_before_the_end)
+{
+	size_t end = 3 * SECTOR;
+	long long start;
+	struct stat st;
+
+	fill_pattern(self->buf, end, self->seed, 0);
+	ASSERT_EQ(end, pwrite(self->buffered, self->buf, end, 0));
+	ASSERT_EQ(0, fsync(self->buffered));
+	fill_pattern(self->back, SECTOR, self->seed + 1, 0);
+	start = now_ms();
+	EXPECT_EQ(SECTOR, transfer(self, variant->polled, WRITE, self->back, SECTOR,
+				   end - SECTOR));
+	EXPECT_GT(PROMPT_MS, now_ms() - start);
+	ASSERT_EQ(0, fstat(self->fd, &st));
+	EXPECT_EQ(end, st.st_size);
+	ASSERT_EQ(end, pread(self->buffered, self->buf, SIZE, 0));
+	EXPECT_TRUE(has_pattern(self->buf, end - SECTOR, self->seed, 0));
+	EXPECT_TRUE(has_pattern(self->buf + end - SECTOR, SECTOR, self->seed + 1, 0));
+}
+
+/* Reads a block of the file as often as the disk takes polled I/O at once. */
+static bool take_all_tags(FIXTURE_DATA(files) * self, const struct filesystem *fs,
+			  bool polled, aio_context_t ctx)
+{
+	struct iocb iocbs[BLOCKS];
+
+	if (fs->tags < 1 || fs->tags > BLOCKS)
+		return false;
+	for (int i = 0; i < fs->tags; i++)
+		prep(&iocbs[i], polled, READ, self->fd, self->back, BLOCK, BLOCK);
+	return submit_array(ctx, iocbs, fs->tags) == fs->tags;
+}
+
+/* Somebody else has all tags, and does not poll. */
+TEST_F(files, sectors_beyond_the_tags)
+{
+	struct io_event events[BLOCKS];
+	aio_context_t other = 0;
+	int tags = variant->fs->tags;
+
+	ASSERT_TRUE(fill_file(self));
+	ASSERT_EQ(0, sys_io_setup(BLOCKS, &other));
+	fill_pattern(self->buf, BLOCK, ++self->seed, 0);
+	for (int at = 0; at < BLOCK; at += SECTOR) {
+		ASSERT_TRUE(take_all_tags(self, variant->fs, variant->polled, other));
+		EXPECT_EQ(SECTOR, transfer(self, variant->polled, WRITE, self->buf + at,
+					   SECTOR, at));
+		ASSERT_EQ(tags, reap(other, tags, events, WAIT_MS));
+		for (int i = 0; i < tags; i++)
+			EXPECT_EQ(BLOCK, events[i].res);
+	}
+	ASSERT_EQ(BLOCK, pread(self->buffered, self->back, BLOCK, 0));
+	EXPECT_TRUE(has_pattern(self->back, BLOCK, self->seed, 0));
+	EXPECT_EQ(0, sys_io_destroy(other));
+}
+
 /* What is in the page cache when it is read, or replaced, below it. */
 TEST_F(files, beside_the_page_cache)
 {

@@ -152,7 +152,7 @@ FIXTURE_TEARDOWN(cgroup)
 	nullb_remove(SLOW_DISK);
 }
 
-/* Submits all, and reads until all have come: 0, or 1. */
+/* Submits all, and reads until all have come, in full: 0, or 1. */
 static int read_all(FIXTURE_DATA(cgroup) * self)
 {
 	aio_context_t ctx = 0;
@@ -171,10 +171,52 @@ static int read_all(FIXTURE_DATA(cgroup) * self)
 		else if (got != -EINTR)
 			return 1;
 	}
-	for (int i = 0; i < IN_FLIGHT; i++)
-		if (self->events[i].res != SLOW_IO)
+	for (int i = 0; i < IN_FLIGHT; i++) {
+		struct iocb *iocb = (void *)(uintptr_t)self->events[i].obj;
+
+		if (self->events[i].res != (__s64)iocb->aio_nbytes)
 			return 1;
+	}
 	return 0;
+}
+
+/* Starts a process that reads all, in the group, and exits with 0 if it could. */
+static pid_t read_all_in_group(FIXTURE_DATA(cgroup) * self)
+{
+	pid_t pid = fork();
+
+	if (pid)
+		return pid;
+	if (cgroup_write(&self->cgroup, "cgroup.procs", "0"))
+		_exit(2);
+	_exit(read_all(self));
+}
+
+/* Lets the group read from the disk @fd @times a second: 0, or -1 and skip_reason. */
+static int cgroup_throttle(const struct cgroup *cgroup, int fd, int times)
+{
+	char limit[64], controllers[128];
+	struct stat st;
+	int ret;
+
+	snprintf(controllers, sizeof(controllers), "%s/cgroup.subtree_control",
+		 cgroup->mount);
+	ret = write_text(controllers, "+io");
+	if (ret) {
+		snprintf(skip_reason, sizeof(skip_reason),
+			 "the io controller of cgroup2: %s", strerror(-ret));
+		return -1;
+	}
+	ret = fstat(fd, &st) ? -errno : 0;
+	snprintf(limit, sizeof(limit), "%u:%u riops=%d", major(st.st_rdev),
+		 minor(st.st_rdev), times);
+	if (!ret)
+		ret = cgroup_write(cgroup, "io.max", limit);
+	if (!ret)
+		return 0;
+	snprintf(skip_reason, sizeof(skip_reason), "io.max of cgroup2: %s",
+		 strerror(-ret));
+	return -1;
 }
 
 TEST_F(cgroup, a_poller_can_be_frozen)
@@ -182,13 +224,8 @@ TEST_F(cgroup, a_poller_can_be_frozen)
 	int status;
 	pid_t pid;
 
-	pid = fork();
-	ASSERT_LE(0, pid);
-	if (!pid) {
-		if (cgroup_write(&self->cgroup, "cgroup.procs", "0"))
-			_exit(2);
-		_exit(read_all(self));
-	}
+	pid = read_all_in_group(self);
+	ASSERT_LT(0, pid);
 	ASSERT_TRUE(cgroup_becomes(&self->cgroup, "populated 1"));
 	sleep_ms(100);
 	ASSERT_EQ(0, cgroup_write(&self->cgroup, "cgroup.freeze", "1"));
@@ -199,38 +236,88 @@ TEST_F(cgroup, a_poller_can_be_frozen)
 	EXPECT_EQ(0, status);
 }
 
-/* Who may do few I/Os a second waits for them, polling. */
+/* Who may do few I/Os a second waits for them. */
 TEST_F(cgroup, a_poller_can_be_throttled)
 {
-	char limit[64], controllers[128];
 	long long start;
-	int status, ret;
-	struct stat st;
+	int status;
 	pid_t pid;
 
-	snprintf(controllers, sizeof(controllers), "%s/cgroup.subtree_control",
-		 self->cgroup.mount);
-	ret = write_text(controllers, "+io");
-	if (ret)
-		SKIP(return, "the io controller of cgroup2: %s", strerror(-ret));
-	ASSERT_EQ(0, fstat(self->fd, &st));
-	snprintf(limit, sizeof(limit), "%u:%u riops=%d", major(st.st_rdev),
-		 minor(st.st_rdev), IN_FLIGHT);
-	ret = cgroup_write(&self->cgroup, "io.max", limit);
-	if (ret)
-		SKIP(return, "io.max of cgroup2: %s", strerror(-ret));
+	if (cgroup_throttle(&self->cgroup, self->fd, IN_FLIGHT))
+		SKIP(return, "%s", skip_reason);
 	start = now_ms();
-	pid = fork();
-	ASSERT_LE(0, pid);
-	if (!pid) {
-		if (cgroup_write(&self->cgroup, "cgroup.procs", "0"))
-			_exit(2);
-		_exit(read_all(self));
-	}
+	pid = read_all_in_group(self);
+	ASSERT_LT(0, pid);
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_EQ(0, status);
 	/* A second's worth, of which the first slices come at once. */
 	EXPECT_LT(600, now_ms() - start);
+}
+
+/* It has to be split, which shows when the submitter has gone. */
+TEST_F(cgroup, throttled_io_of_any_size_is_done)
+{
+	size_t size = 2 * SLOW_IO;
+	int status;
+	pid_t pid;
+
+	if (cgroup_throttle(&self->cgroup, self->fd, IN_FLIGHT))
+		SKIP(return, "%s", skip_reason);
+	self->buf = map_memory(size);
+	ASSERT_TRUE(!!self->buf);
+	for (int i = 0; i < IN_FLIGHT; i++) {
+		prep_pread(&self->iocbs[i], self->fd, self->buf, size, i * size);
+		set_hipri(&self->iocbs[i]);
+	}
+	pid = read_all_in_group(self);
+	ASSERT_LT(0, pid);
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+}
+
+#define FEW_TAGS	4
+#define FEW_TAGS_DISK	"aiofewtags"
+
+/* So does the want of a tag: somebody else has all of them, and hardly ever polls. */
+TEST_F(cgroup, throttled_io_beyond_the_tags_is_done)
+{
+	static const struct nullb_setting settings[] = {
+		{ "hw_queue_depth", FEW_TAGS },
+		/* No two reads become one request. */
+		{ "max_sectors", SLOW_IO / 512 },
+		{ "size", 64 },
+		{ NULL, 0 },
+	};
+	struct io_event events[FEW_TAGS];
+	struct iocb iocbs[FEW_TAGS];
+	aio_context_t other = 0;
+	int status = -1;
+	pid_t pid;
+	int fd;
+
+	fd = nullb_create(FEW_TAGS_DISK, settings);
+	if (fd < 0)
+		SKIP(return, "%s", skip_reason);
+	if (cgroup_throttle(&self->cgroup, fd, IN_FLIGHT)) {
+		close(fd);
+		nullb_remove(FEW_TAGS_DISK);
+		SKIP(return, "%s", skip_reason);
+	}
+	ASSERT_EQ(0, sys_io_setup(FEW_TAGS, &other));
+	prep_slow_reads(iocbs, FEW_TAGS, fd, self->buf);
+	prep_slow_reads(self->iocbs, IN_FLIGHT, fd, self->buf);
+	ASSERT_EQ(FEW_TAGS, submit_array(other, iocbs, FEW_TAGS));
+	pid = read_all_in_group(self);
+	EXPECT_LT(0, pid);
+	while (pid > 0 && !waitpid(pid, &status, WNOHANG)) {
+		sleep_ms(50);
+		EXPECT_EQ(FEW_TAGS, reap(other, FEW_TAGS, events, WAIT_MS));
+		EXPECT_EQ(FEW_TAGS, submit_array(other, iocbs, FEW_TAGS));
+	}
+	EXPECT_EQ(0, status);
+	EXPECT_EQ(0, sys_io_destroy(other));
+	close(fd);
+	nullb_remove(FEW_TAGS_DISK);
 }
 
 TEST_HARNESS_MAIN
