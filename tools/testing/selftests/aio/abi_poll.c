@@ -367,8 +367,8 @@ static void *signal_in_each_round(void *arg)
 	for (int i = 1; i <= WAKE_UPS; i++) {
 		while (__atomic_load_n(&signaller->round, __ATOMIC_ACQUIRE) < i)
 			;
-		for (volatile int wait = i % 400 * 4; wait > 0; wait--)
-			;
+		for (int wait = i % 400 * 4; wait > 0; wait--)
+			__atomic_signal_fence(__ATOMIC_SEQ_CST);
 		kill(getpid(), SIGUSR1);
 		__atomic_store_n(&signaller->sent, i, __ATOMIC_RELEASE);
 	}
