@@ -7,6 +7,7 @@
 mod bench;
 mod build;
 mod check;
+mod checkpatch;
 mod run;
 mod series;
 mod shell;

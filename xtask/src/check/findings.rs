@@ -66,15 +66,6 @@ pub fn c(text: &str, ours: &dyn Fn(&Path) -> bool) -> Vec<String> {
     found
 }
 
-/// What checkpatch says in its terse form: `PATH:LINE: LEVEL: ...`.
-pub fn checkpatch(text: &str) -> Vec<String> {
-    let levels = [": ERROR: ", ": WARNING: ", ": CHECK: "];
-    text.lines()
-        .filter(|line| levels.iter().any(|level| line.contains(level)))
-        .map(|line| line.trim_start_matches("/clone/").to_owned())
-        .collect()
-}
-
 /// The path in `PATH:LINE:COLUMN...`, relative to the source tree.
 fn path_of(place: &str) -> &Path {
     let path = place.split(':').next().unwrap_or_default();
@@ -125,18 +116,5 @@ mod tests {
                 "/src/fs/aio/shim.c:1:2: warning: bad"
             ]
         );
-    }
-
-    #[test]
-    fn checkpatch_findings_name_the_clones_files() {
-        let text = "/clone/fs/Makefile.patch:3: ERROR: bad\nfs/aio/x.c:1: CHECK: odd\nnoise\n";
-        assert_eq!(
-            checkpatch(text),
-            [
-                "fs/Makefile.patch:3: ERROR: bad",
-                "fs/aio/x.c:1: CHECK: odd"
-            ]
-        );
-        assert!(checkpatch("").is_empty());
     }
 }

@@ -16,6 +16,8 @@ use anyhow::{bail, Context, Result};
 use crate::build::kmake::{telling_lines, KernelMake};
 use crate::build::overlay::{Origin, Overlay};
 use crate::build::{build_root, command, has_extension, BuildRoot, Flavour, KernelTree, Workspace};
+use crate::checkpatch::{self, Exceptions, Finding};
+use crate::series;
 
 /// The Rust workspaces of user space, by their folders in the clone.
 const WORKSPACES: &[&str] = &["xtask", "tools/aio"];
@@ -165,7 +167,7 @@ impl Check {
         let patches = self.files(|_, origin| origin == Origin::Patched);
         if !patches.is_empty() {
             let mut checkpatch = self.checkpatch_command()?;
-            checkpatch.args(["--no-signoff", NOT_OF_A_BARE_DIFFERENCE]);
+            checkpatch.args(["--showfile", "--no-signoff", NOT_OF_A_BARE_DIFFERENCE]);
             checkpatch.args(
                 patches
                     .iter()
@@ -179,22 +181,22 @@ impl Check {
     fn checkpatch_command(&self) -> Result<Command> {
         let mut command = self.make().inside()?;
         command.arg("--ro-bind").arg(&self.ws.root).arg("/clone");
-        command.args([
-            "scripts/checkpatch.pl",
-            "--strict",
-            "--terse",
-            "--no-summary",
-        ]);
+        command
+            .arg("scripts/checkpatch.pl")
+            .args(checkpatch::OPTIONS);
         Ok(command)
     }
 
+    /// What checkpatch says and the series has no explanation for.
     fn checkpatch_findings(&self, name: &str, command: Command) -> Result<Vec<String>> {
         let (succeeded, text) = self.logged(name, command)?;
-        let found = findings::checkpatch(&text);
+        let found = text.lines().filter_map(Finding::parse).collect::<Vec<_>>();
         if !succeeded && found.is_empty() {
             bail!("checkpatch failed: {}", text.trim());
         }
-        Ok(found)
+        let exceptions = Exceptions::read(&self.ws.root.join(series::TEXTS))?;
+        let unexplained = found.iter().filter(|found| exceptions.of(found).is_none());
+        Ok(unexplained.map(ToString::to_string).collect())
     }
 
     fn kernel_clippy(&self) -> Result<Vec<String>> {

@@ -28,7 +28,7 @@ use message::Series;
 use repository::Repository;
 
 /// The folder of the texts, in the clone.
-const TEXTS: &str = "series";
+pub const TEXTS: &str = "series";
 
 /// What the cover letter has in place of the kernel that the series is for.
 const BASE: &str = "@BASE@";
