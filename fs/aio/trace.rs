@@ -14,6 +14,7 @@ use super::{
 };
 use kernel::ffi::c_ulong;
 
+#[expect(clippy::too_many_arguments)]
 mod events {
     use kernel::prelude::*;
 

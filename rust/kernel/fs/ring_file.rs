@@ -163,9 +163,11 @@ impl Header {
 
     #[inline]
     fn load(&self, index: usize) -> u32 {
-        // SAFETY: By the type invariants the word is valid for reads.
-        self.word(index)
-            .map_or(0, |word| unsafe { word.as_ptr().read_volatile() })
+        match self.word(index) {
+            // SAFETY: By the type invariants the word is valid for reads.
+            Some(word) => unsafe { word.as_ptr().read_volatile() },
+            None => 0,
+        }
     }
 
     #[inline]

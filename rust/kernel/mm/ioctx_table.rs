@@ -106,7 +106,7 @@ pub use impl_ioctx_table_entry;
 ///
 /// # Invariants
 ///
-/// - `root` is null or from [`NewSlots::into_raw`]. It changes under `lock` only, and what it
+/// - `root` is null or from `NewSlots::into_raw()`. It changes under `lock` only, and what it
 ///   pointed to before is freed after an RCU grace period.
 /// - A slot that `root` leads to changes under `lock` only. What it holds is owned by the table.
 ///   Slots that `root` no longer leads to own nothing.

@@ -28,7 +28,8 @@ use core::{
     }, //
 };
 
-/// Memory from a [`KmemCache`] that is kept for objects to come, linked through itself.
+/// Memory from a [`KmemCache`](super::KmemCache) that is kept for objects to come, linked through
+/// itself.
 ///
 /// # Invariants
 ///
