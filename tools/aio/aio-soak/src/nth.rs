@@ -132,7 +132,10 @@ impl Fault {
         let mut left = [0; 16];
         // To ask is a system call, which can be the one that fails.
         let reached = self.countdown.read_at(&mut left, 0);
-        self.countdown.write_all_at(b"0", 0)?;
+        // So can this be; then there is no other.
+        self.countdown
+            .write_all_at(b"0", 0)
+            .or_else(|_| self.countdown.write_all_at(b"0", 0))?;
         Ok((result, matches!(reached, Ok(1..)) && left[0] == b'0'))
     }
 }

@@ -55,8 +55,7 @@ impl Target {
                 std::slice::from_raw_parts_mut(block.at::<u8>(0), CHUNK as usize * BLOCK)
             };
             lay_down(first, bytes);
-            file.write_all_at(bytes, first * BLOCK as u64)
-                .with_context(cannot)?;
+            write(&file, bytes, first * BLOCK as u64).with_context(cannot)?;
         }
         ensure!(
             is_device || file.metadata()?.len() == BLOCKS * BLOCK as u64,
@@ -81,6 +80,20 @@ impl Target {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// Times that a write is tried: faults may be injected by then.
+const TRIES: u32 = 10;
+
+fn write(file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
+    let mut written = Ok(());
+    for _ in 0..TRIES {
+        written = file.write_all_at(bytes, at);
+        if written.is_ok() {
+            break;
+        }
+    }
+    written
 }
 
 /// Whether a polled read of `file` succeeds.
