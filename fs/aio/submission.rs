@@ -79,12 +79,6 @@ impl<'a> Submission<'a> {
         })
     }
 
-    /// Whether there are enough I/Os for a plug.
-    #[inline]
-    pub(crate) fn is_plugged(&self) -> bool {
-        self.plug.is_some()
-    }
-
     /// Has the block layer allocate several requests with the next one. There are `nr` I/Os to
     /// come.
     #[inline]

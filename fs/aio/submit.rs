@@ -95,7 +95,7 @@ fn submit_each(user: &User, nr: usize, iocbs: &IocbPointers, plug: Option<&Plug>
 #[inline]
 fn submit_with(submission: &mut Submission<'_>, nr: usize, iocbs: &IocbPointers) -> Result<usize> {
     for index in 0..nr {
-        if submission.is_plugged() && index % REQUESTS_AT_ONCE == 0 {
+        if index % REQUESTS_AT_ONCE == 0 {
             submission.expect_requests(nr - index);
         }
         let submitted = iocbs
