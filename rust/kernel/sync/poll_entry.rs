@@ -295,8 +295,7 @@ unsafe extern "C" fn wake<T: PollWaiter>(
     let events = key as usize as u32;
     let for_us = T::woken(waiter.as_arc_borrow(), queued(), events);
     // SAFETY: The queue's lock is held.
-    let is_queued = unsafe { !bindings::list_empty(&(*entry).entry) };
-    if events & POLLFREE != 0 && is_queued {
+    if events & POLLFREE != 0 && unsafe { !bindings::list_empty(&(*entry).entry) } {
         drop(queued().remove());
     }
     for_us.into()
