@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn what_is_unexplained_and_what_explains_nothing_is_found() {
         let list = "FILE_PATH_CHANGES * covered once\nLONG_LINE fs/a.c a table\n";
-        let known = Exceptions::parse(list).unwrap();
+        let mut known = Exceptions::parse(list).unwrap();
         let findings = [
             "fs/b.c:5: WARNING:FILE_PATH_CHANGES: x",
             "fs/b.c:5: CHECK:SPACING: x",
@@ -116,5 +116,7 @@ mod tests {
         .map(|line| ("0001-a.patch".to_owned(), Finding::parse(line).unwrap()));
         assert_eq!(report(&findings, &known), 1);
         assert_eq!(unused(&findings, &known).unwrap().kind, "LONG_LINE");
+        known.0.pop();
+        assert_eq!(unused(&findings, &known), None);
     }
 }
