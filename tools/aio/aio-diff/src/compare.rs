@@ -2,6 +2,8 @@
 
 //! Compares what came of a program on two kernels.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::record::Record;
@@ -42,6 +44,32 @@ pub fn compare(reference: Option<&Record>, candidate: Option<&Record>) -> Compar
     }
     let mut runs = candidate.runs.iter();
     match runs.find_map(|run| split(first, run)) {
+        Some(split) => Comparison::Different(split),
+        None => Comparison::Equal,
+    }
+}
+
+/// What came of a program that was run many times on a kernel, each outcome once.
+pub type Outcomes<'a> = BTreeSet<&'a [String]>;
+
+/// Compares all that came of a program on the reference kernel with all that came of it on the
+/// other kernel.
+///
+/// A reference that varies is a program that races: kernels that share an outcome differ in the
+/// odds, if in anything. Kernels that share none are different all the same.
+pub fn compare_outcomes(reference: &Outcomes, candidate: &Outcomes) -> Comparison {
+    let mut expected = reference.iter();
+    let Some(first) = expected.next() else {
+        return Comparison::Missing;
+    };
+    if let Some(second) = expected
+        .next()
+        .filter(|_| !reference.is_disjoint(candidate))
+    {
+        return split(first, second).map_or(Comparison::Equal, Comparison::Unstable);
+    }
+    let mut others = candidate.difference(reference);
+    match others.find_map(|other| split(first, other)) {
         Some(split) => Comparison::Different(split),
         None => Comparison::Equal,
     }
@@ -110,10 +138,38 @@ mod tests {
         assert_eq!(compared(&[&["a"], &["b"]], &[&["c"]]), unstable);
     }
 
+    /// Compares kernels that made these outcomes, of a line each.
+    fn sets_compared(reference: &[&str], candidate: &[&str]) -> Comparison {
+        let lines = |lines: &[&str]| lines.iter().map(|&line| vec![line.to_owned()]).collect();
+        let (reference, candidate): (Vec<_>, Vec<_>) = (lines(reference), lines(candidate));
+        compare_outcomes(
+            &reference.iter().map(Vec::as_slice).collect(),
+            &candidate.iter().map(Vec::as_slice).collect(),
+        )
+    }
+
+    #[test]
+    fn what_never_varies_has_to_be_the_same() {
+        assert_eq!(sets_compared(&["a"], &["a"]), Comparison::Equal);
+        let different = Comparison::Different(split_of("a", "b"));
+        assert_eq!(sets_compared(&["a"], &["b"]), different);
+        assert_eq!(sets_compared(&["a"], &["a", "b"]), different);
+    }
+
+    #[test]
+    fn what_varies_has_to_have_something_in_common() {
+        let unstable = Comparison::Unstable(split_of("a", "b"));
+        assert_eq!(sets_compared(&["a", "b"], &["b"]), unstable);
+        assert_eq!(sets_compared(&["a", "b"], &["b", "c"]), unstable);
+        let different = Comparison::Different(split_of("a", "c"));
+        assert_eq!(sets_compared(&["a", "b"], &["c"]), different);
+    }
+
     #[test]
     fn what_is_not_there_is_not_equal() {
         let there = record(&[&["a"]]);
         assert_eq!(compare(Some(&there), None), Comparison::Missing);
         assert_eq!(compare(None, Some(&there)), Comparison::Missing);
+        assert_eq!(sets_compared(&[], &["a"]), Comparison::Missing);
     }
 }

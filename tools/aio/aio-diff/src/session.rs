@@ -2,33 +2,39 @@
 
 //! A comparison in rounds, kept in a folder.
 //!
-//! In the first round all programs are run on both kernels. Each further round runs smaller
-//! variants of those that came out differently, until nothing can be left out any more. Who keeps
-//! the folder boots the kernels in between:
+//! In the first round all programs are run on both kernels. The second one runs those that came out
+//! differently many times more, for a program may race. Each further round runs smaller variants of
+//! those that kernels differ in, until nothing can be left out any more. Who keeps the folder boots
+//! the kernels in between:
 //!
 //! - `programs` is what to run next, one program a line,
 //! - `reference` and `candidate` are the records that the two kernels made of it,
 //! - `session` is what is known so far,
 //! - `report` is the outcome, for programs to read.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufReader, BufWriter, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::{iter, mem};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::compare::{compare, Comparison};
+use crate::compare::{compare, compare_outcomes, Comparison, Outcomes, Split};
 use crate::describe::{parted, program_text};
 use crate::generate::{self, Purpose};
 use crate::program::Program;
 use crate::record::{read_all, Record};
 use crate::shrink::{size, variants};
 
-/// No more than this many programs are shrunk; all others are told of as they are.
-const MOST_SHRUNK: usize = 4;
+/// No more than this many programs are looked into; all others are told of as they are.
+const MOST_LOOKED_INTO: usize = 4;
+/// How often a program is run again on both kernels, before they are said to differ in it.
+const REPEATS: usize = 30;
 /// After this many rounds what is left is small enough.
-const MOST_ROUNDS: u32 = 7;
+const MOST_ROUNDS: u32 = 8;
 
 /// What is known so far.
 #[derive(Debug, Deserialize, Serialize)]
@@ -47,10 +53,18 @@ struct Difference {
     reference: Vec<String>,
     /// What the other kernel made of it.
     candidate: Vec<String>,
-    /// Whether it came out differently once more.
-    confirmed: bool,
-    /// Whether there is nothing more to try.
-    finished: bool,
+    standing: Standing,
+}
+
+/// What is to be done about a difference.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+enum Standing {
+    /// It was seen once: the program is run again.
+    Doubtful,
+    /// It was seen again: smaller variants are run.
+    Confirmed,
+    /// There is nothing more to try.
+    Finished { confirmed: bool },
 }
 
 /// The outcome of a session.
@@ -100,10 +114,10 @@ pub fn start(folder: &Path, plan: &Plan) -> Result<()> {
 pub fn judge(folder: &Path) -> Result<Report> {
     let mut session: Session = read_json(&folder.join("session"))?;
     let round = Round::read(folder)?;
-    if session.round == 0 {
-        session.take_first(&round);
-    } else {
-        session.take_variants(&round);
+    match session.round {
+        0 => session.take_first(&round),
+        1 => session.take_repeats(&round),
+        _ => session.take_variants(&round),
     }
     session.round += 1;
     if session.round >= MOST_ROUNDS {
@@ -117,11 +131,14 @@ pub fn judge(folder: &Path) -> Result<Report> {
     Ok(session.report)
 }
 
+/// What came of programs, by their numbers.
+type Records = BTreeMap<usize, Record>;
+
 /// The programs of a round and what came of them.
 struct Round {
     programs: Vec<Program>,
-    reference: std::collections::BTreeMap<usize, Record>,
-    candidate: std::collections::BTreeMap<usize, Record>,
+    reference: Records,
+    candidate: Records,
 }
 
 impl Round {
@@ -148,8 +165,7 @@ impl Round {
             program: self.programs.get(number)?.clone(),
             reference: reference.clone(),
             candidate: candidate.iter().find(|run| *run != reference)?.clone(),
-            confirmed: false,
-            finished: false,
+            standing: Standing::Doubtful,
         })
     }
 }
@@ -160,48 +176,60 @@ impl Session {
             match round.comparison(number) {
                 Comparison::Equal => self.report.compared += 1,
                 Comparison::Missing => self.report.missing += 1,
-                Comparison::Unstable(split) => self.report.unstable.push(format!(
-                    "{:#018x}: \"{}\" and then \"{}\"",
-                    program.seed, split.one, split.other
-                )),
+                Comparison::Unstable(split) => {
+                    self.report.unstable.push(unstable_text(program, &split));
+                }
                 Comparison::Different(_) => {
                     self.report.compared += 1;
                     self.differences.extend(round.difference(number));
                 }
             }
         }
-        for difference in self.differences.iter_mut().skip(MOST_SHRUNK) {
-            difference.finished = true;
+        let others = self.differences.iter_mut().skip(MOST_LOOKED_INTO);
+        others.for_each(Difference::finish);
+    }
+
+    /// Takes in the repeats of all differences that were seen once, in their order.
+    fn take_repeats(&mut self, round: &Round) {
+        let mut start = 0;
+        for mut difference in mem::take(&mut self.differences) {
+            if difference.standing == Standing::Doubtful {
+                let repeats = start..start + REPEATS;
+                start = repeats.end;
+                if let Some(split) = difference.take_repeats(round, repeats) {
+                    self.report.compared -= 1;
+                    let text = unstable_text(&difference.program, &split);
+                    self.report.unstable.push(text);
+                    continue;
+                }
+            }
+            self.differences.push(difference);
         }
     }
 
     /// Takes in the variants of all differences that are being shrunk, in their order.
     fn take_variants(&mut self, round: &Round) {
         let mut start = 0;
-        for difference in self.differences.iter_mut().filter(|one| !one.finished) {
+        let shrinking = |one: &&mut Difference| one.standing == Standing::Confirmed;
+        for difference in self.differences.iter_mut().filter(shrinking) {
             let end = start + variants(&difference.program).len();
-            difference.take(round, start, end);
+            difference.take_variants(round, start..end);
             start = end;
         }
     }
 
     fn next_programs(&self) -> Vec<Program> {
-        self.differences
-            .iter()
-            .filter(|difference| !difference.finished)
-            .flat_map(|difference| variants(&difference.program))
-            .collect()
+        let next = self.differences.iter().map(Difference::next_programs);
+        next.flatten().collect()
     }
 
     fn finish(&mut self) {
-        for difference in &mut self.differences {
-            difference.finished = true;
-        }
+        self.differences.iter_mut().for_each(Difference::finish);
     }
 
     fn report(&self) -> Report {
         Report {
-            again: self.differences.iter().any(|one| !one.finished),
+            again: !self.differences.iter().all(Difference::is_finished),
             compared: self.report.compared,
             missing: self.report.missing,
             unstable: self.report.unstable.clone(),
@@ -211,33 +239,85 @@ impl Session {
 }
 
 impl Difference {
-    /// Takes in the variants with these numbers, of which the first is the program itself.
-    fn take(&mut self, round: &Round, start: usize, end: usize) {
-        let found = |number| round.difference(number);
-        self.confirmed |= found(start).is_some();
-        let smallest = (start..end)
-            .filter_map(found)
+    /// Takes in what came of the program when it was run again, as the programs with these numbers.
+    /// Returns how the reference parts with itself if the program proves nothing.
+    fn take_repeats(&mut self, round: &Round, repeats: Range<usize>) -> Option<Split> {
+        let mut reference = outcomes(&round.reference, repeats.clone());
+        reference.insert(&self.reference);
+        let again = outcomes(&round.candidate, repeats);
+        let mut candidate = again.clone();
+        candidate.insert(&self.candidate);
+        if let Comparison::Unstable(split) = compare_outcomes(&reference, &candidate) {
+            return Some(split);
+        }
+        self.standing = match compare_outcomes(&reference, &again) {
+            Comparison::Different(_) => Standing::Confirmed,
+            _ => Standing::Finished { confirmed: false },
+        };
+        None
+    }
+
+    /// Takes in what came of the variants, which are the programs with these numbers.
+    fn take_variants(&mut self, round: &Round, variants: Range<usize>) {
+        let smallest = variants
+            .filter_map(|number| round.difference(number))
             .min_by_key(|difference| size(&difference.program));
         match smallest {
-            Some(smaller) if size(&smaller.program) < size(&self.program) => {
+            Some(smaller) => {
                 *self = Self {
-                    confirmed: true,
+                    standing: Standing::Confirmed,
                     ..smaller
-                };
+                }
             }
-            _ => self.finished = true,
+            None => self.finish(),
         }
+    }
+
+    /// What is to be run next because of it.
+    fn next_programs(&self) -> Vec<Program> {
+        match self.standing {
+            Standing::Doubtful => iter::repeat_n(self.program.clone(), REPEATS).collect(),
+            Standing::Confirmed => variants(&self.program),
+            Standing::Finished { .. } => Vec::new(),
+        }
+    }
+
+    fn finish(&mut self) {
+        let confirmed = match self.standing {
+            Standing::Doubtful => false,
+            Standing::Confirmed => true,
+            Standing::Finished { confirmed } => confirmed,
+        };
+        self.standing = Standing::Finished { confirmed };
+    }
+
+    fn is_finished(&self) -> bool {
+        matches!(self.standing, Standing::Finished { .. })
     }
 
     fn text(&self) -> Vec<String> {
         let mut lines = program_text(&self.program);
-        if !self.confirmed {
+        if self.standing == (Standing::Finished { confirmed: false }) {
             lines.push("it came out differently once only".to_owned());
         }
         lines.push("what both say, what the reference says (-) and the other one (+):".to_owned());
         lines.extend(parted(&self.reference, &self.candidate));
         lines
     }
+}
+
+/// All that came of the programs with these numbers.
+fn outcomes(records: &Records, numbers: Range<usize>) -> Outcomes<'_> {
+    records
+        .range(numbers)
+        .flat_map(|(_, record)| record.runs.iter().map(Vec::as_slice))
+        .collect()
+}
+
+/// Says of a program that the reference does not agree with itself.
+fn unstable_text(program: &Program, split: &Split) -> String {
+    let Split { one, other } = split;
+    format!("{:#018x}: \"{one}\" and then \"{other}\"", program.seed)
 }
 
 /// Reads programs, one a line.
@@ -261,7 +341,7 @@ fn write_programs(folder: &Path, programs: &[Program]) -> Result<()> {
     Ok(file.flush()?)
 }
 
-fn read_records(path: &PathBuf) -> Result<std::collections::BTreeMap<usize, Record>> {
+fn read_records(path: &PathBuf) -> Result<Records> {
     let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
     Ok(read_all(BufReader::new(file))?)
 }
@@ -327,16 +407,24 @@ mod tests {
         program.steps.iter().map(line).collect()
     }
 
-    fn write_records(path: &Path, programs: &[Program], run: fn(&Program) -> Vec<String>) {
+    /// A kernel without one.
+    fn good(_: usize, program: &Program) -> Vec<String> {
+        good_run(program)
+    }
+
+    /// What a kernel makes of a program, by its number in a round.
+    type Kernel<'a> = &'a dyn Fn(usize, &Program) -> Vec<String>;
+
+    fn write_records(path: &Path, programs: &[Program], kernel: Kernel) {
         let mut file = create(path).unwrap();
         for (number, program) in programs.iter().enumerate() {
-            let runs = vec![run(program)];
+            let runs = vec![kernel(number, program)];
             Record { number, runs }.write(&mut file).unwrap();
         }
     }
 
     /// Runs a session to its end with what the two kernels make of programs.
-    fn outcome(name: &str, candidate: fn(&Program) -> Vec<String>) -> Report {
+    fn outcome(name: &str, reference: Kernel, candidate: Kernel) -> Report {
         let folder = Folder::new(name);
         let plan = Plan {
             seed: 5,
@@ -347,7 +435,7 @@ mod tests {
         start(&folder.0, &plan).unwrap();
         loop {
             let programs = read_programs(&folder.0.join("programs")).unwrap();
-            write_records(&folder.0.join("reference"), &programs, good_run);
+            write_records(&folder.0.join("reference"), &programs, reference);
             write_records(&folder.0.join("candidate"), &programs, candidate);
             let report = judge(&folder.0).unwrap();
             if !report.again {
@@ -358,22 +446,54 @@ mod tests {
 
     #[test]
     fn kernels_that_agree_have_no_difference() {
-        let report = outcome("agree", good_run);
+        let report = outcome("agree", &good, &good);
         assert_eq!((report.compared, report.missing), (60, 0));
         assert!(report.differences.is_empty() && report.unstable.is_empty());
     }
 
     #[test]
     fn a_planted_bug_is_found_and_shrunk_to_what_it_needs() {
-        let report = outcome("bug", buggy_run);
+        let report = outcome("bug", &good, &|_, program| buggy_run(program));
         assert_eq!(report.compared, 60);
-        assert!(report.differences.len() >= MOST_SHRUNK);
-        for lines in &report.differences[..MOST_SHRUNK] {
+        assert!(report.differences.len() >= MOST_LOOKED_INTO);
+        for lines in &report.differences[..MOST_LOOKED_INTO] {
             let steps = lines.iter().filter(|line| line.starts_with("step "));
             assert_eq!(steps.count(), 2, "{lines:#?}");
             let differs = |line: &&String| line.starts_with("+ ") && line.ends_with("-EINVAL");
             assert_eq!(lines.iter().filter(differs).count(), 1);
         }
+    }
+
+    /// What a program came to that was run at a moment of luck.
+    fn lucky_run(program: &Program) -> Vec<String> {
+        let mut lines = good_run(program);
+        lines.push("lucky".to_owned());
+        lines
+    }
+
+    #[test]
+    fn a_program_that_races_is_no_difference() {
+        let races = |number: usize, program: &Program| match number == 7 {
+            true => lucky_run(program),
+            false => good_run(program),
+        };
+        let report = outcome("races", &races, &good);
+        assert!(report.differences.is_empty(), "{report:#?}");
+        assert_eq!((report.compared, report.unstable.len()), (59, 1));
+    }
+
+    #[test]
+    fn what_only_one_kernel_ever_did_is_told_of() {
+        let once = |number: usize, program: &Program| match number == 59 {
+            true => lucky_run(program),
+            false => good_run(program),
+        };
+        let report = outcome("once", &good, &once);
+        let [lines] = &report.differences[..] else {
+            panic!("{report:#?}");
+        };
+        assert!(lines.contains(&"it came out differently once only".to_owned()));
+        assert!(lines.contains(&"+ lucky".to_owned()));
     }
 
     #[test]
@@ -387,8 +507,8 @@ mod tests {
         };
         start(&folder.0, &plan).unwrap();
         let programs = read_programs(&folder.0.join("programs")).unwrap();
-        write_records(&folder.0.join("reference"), &programs, good_run);
-        write_records(&folder.0.join("candidate"), &programs[..1], good_run);
+        write_records(&folder.0.join("reference"), &programs, &good);
+        write_records(&folder.0.join("candidate"), &programs[..1], &good);
         let report = judge(&folder.0).unwrap();
         assert_eq!((report.compared, report.missing), (1, 2));
     }
