@@ -174,7 +174,7 @@ impl Comparison<'_> {
             if !report.again {
                 return Ok(report);
             }
-            println!("  {}: {}, shrinking", self.name, report.summary());
+            println!("  {}: {}, looking into it", self.name, report.summary());
         }
     }
 
