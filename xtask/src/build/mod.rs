@@ -16,6 +16,7 @@ pub mod lock;
 pub mod mirror;
 pub mod overlay;
 pub mod progress;
+pub mod release;
 pub mod root;
 pub mod scratch;
 pub mod source;

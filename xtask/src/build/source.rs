@@ -6,15 +6,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{bail, Context, Result};
-use serde::{Deserialize, Serialize};
 
-use super::debian::{MIRROR, SUITE};
 use super::progress::Progress;
+use super::release::{inside, Package};
 use super::root::BuildRoot;
-use super::scratch::Scratch;
-use super::{archive, command, key, lock, mirror, Workspace};
+use super::{command, key, lock, mirror, Workspace};
 
-const PACKAGE: &str = "linux-source-7.3";
+const PACKAGE: Package = Package {
+    name: "linux-source-7.3",
+    pin: "linux-source",
+};
 
 /// Checkpoints of tar (10 MiB each) when nothing better is known.
 const CHECKPOINTS_ESTIMATE: u64 = 170;
@@ -59,46 +60,10 @@ pub fn pristine(ws: &Workspace, root: &BuildRoot) -> Result<Pristine> {
     }
 }
 
-/// The version of Debian's source that the repository is based on.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-struct Release {
-    version: String,
-    sha256: String,
-}
-
-impl Release {
-    /// Reads `configs/linux-source`: a line `version V` and a line `sha256 H`.
-    fn parse(text: &str) -> Result<Self> {
-        let value = |name: &str| {
-            text.lines()
-                .filter_map(|line| line.split_once(' '))
-                .find(|(word, _)| *word == name)
-                .map(|(_, value)| value.trim().to_owned())
-                .with_context(|| format!("configs/linux-source has no line `{name}`"))
-        };
-        Ok(Self {
-            version: value("version")?,
-            sha256: value("sha256")?,
-        })
-    }
-
-    fn key(&self) -> String {
-        format!("{}-{}", self.version.replace('~', "."), &self.sha256[..8])
-    }
-}
-
 fn debian_tree(ws: &Workspace, folder: &Path, root: &BuildRoot) -> Result<Pristine> {
-    let pin = Release::parse(&fs::read_to_string(ws.root.join("configs/linux-source"))?)?;
-    let record = folder.join(format!("{}.json", pin.key()));
-    let _lock = lock::exclusive(&folder.join("lock"))?;
-    let release = match recorded(&record, folder) {
-        Some(release) => release,
-        None => {
-            let release = fetch(ws, folder, root, &pin)?;
-            fs::write(&record, serde_json::to_vec_pretty(&release)?)?;
-            release
-        }
-    };
+    let release = PACKAGE.unpacked(ws, root, folder, |deb, tree| {
+        unpack(folder, root, deb, tree)
+    })?;
     let key = release.key();
     Ok(Pristine {
         path: folder.join(&key),
@@ -106,52 +71,6 @@ fn debian_tree(ws: &Workspace, folder: &Path, root: &BuildRoot) -> Result<Pristi
         key,
         follows_user: false,
     })
-}
-
-/// What an earlier run took for this pin, if its tree is still there.
-fn recorded(record: &Path, folder: &Path) -> Option<Release> {
-    let release: Release = serde_json::from_slice(&fs::read(record).ok()?).ok()?;
-    folder.join(release.key()).exists().then_some(release)
-}
-
-/// Fetches the newest release, verifies the pinned one, and unpacks it.
-fn fetch(ws: &Workspace, folder: &Path, root: &BuildRoot, pin: &Release) -> Result<Release> {
-    let download = Scratch::new_in(folder)?;
-    let entry = format!("deb {MIRROR} {SUITE}-backports main");
-    archive::fetch(ws, root, &[&entry], &["download", PACKAGE], download.path())?;
-    let deb = fs::read_dir(download.path())?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .find(|path| super::has_extension(path, "deb"))
-        .with_context(|| format!("apt-get downloaded no {PACKAGE}"))?;
-    let mut query = root.command(&[(download.path(), "/download")], "/download");
-    query
-        .args(["dpkg-deb", "--field"])
-        .arg(inside(&deb))
-        .arg("Version");
-    let release = Release {
-        version: command::read(&mut query)?,
-        sha256: key::file_sha256(&deb)?,
-    };
-    verify(&release, pin)?;
-    unpack(folder, root, &deb, &folder.join(release.key()))?;
-    Ok(release)
-}
-
-fn verify(release: &Release, pin: &Release) -> Result<()> {
-    if release.version != pin.version {
-        eprintln!(
-            "Debian offers {PACKAGE} {} (sha256 {}); this repository was made with {}. Going on.",
-            release.version, release.sha256, pin.version
-        );
-    } else if release.sha256 != pin.sha256 {
-        bail!(
-            "{PACKAGE} {} has sha256 {}, not {} as in configs/linux-source: do not use it",
-            release.version,
-            release.sha256,
-            pin.sha256
-        );
-    }
-    Ok(())
 }
 
 /// Unpacks the source package under a temporary name, then renames it.
@@ -166,7 +85,7 @@ fn unpack(folder: &Path, root: &BuildRoot, deb: &Path, tree: &Path) -> Result<()
     let mut extract = root.command(&binds, "/partial");
     extract
         .args(["dpkg-deb", "--extract"])
-        .arg(inside(deb))
+        .arg(inside("/download", deb))
         .arg("/partial/deb");
     command::run(&mut extract)?;
     let mut tar = root.command(&binds, "/partial");
@@ -178,7 +97,7 @@ fn unpack(folder: &Path, root: &BuildRoot, deb: &Path, tree: &Path) -> Result<()
         "tree",
     ]);
     tar.args(["--checkpoint=1024", "--checkpoint-action=echo=%u"]);
-    tar.args(["-xf", &format!("deb/usr/src/{PACKAGE}.tar.xz")]);
+    tar.args(["-xf", &format!("deb/usr/src/{}.tar.xz", PACKAGE.name)]);
     let memory = folder.join("unpack.count");
     let mut progress = Progress::towards("kernel source", memory, CHECKPOINTS_ESTIMATE);
     let log = folder.join("unpack.log");
@@ -193,11 +112,6 @@ fn unpack(folder: &Path, root: &BuildRoot, deb: &Path, tree: &Path) -> Result<()
     progress.finish();
     fs::rename(partial.join("tree"), tree)?;
     Ok(fs::remove_dir_all(&partial)?)
-}
-
-/// A downloaded file's path inside the build root.
-fn inside(deb: &Path) -> PathBuf {
-    Path::new("/download").join(deb.file_name().unwrap_or_default())
 }
 
 /// Brings a copy of the user's tree up to date; what a build left in it is not copied.
@@ -261,6 +175,26 @@ fn generation_after(
     Ok(generation)
 }
 
+/// The version of the kernel in `tree`, such as 7.3.4.
+pub fn version(tree: &Path) -> Result<String> {
+    let makefile = fs::read_to_string(tree.join("Makefile"))?;
+    let value = |name: &str| {
+        makefile
+            .lines()
+            .filter_map(|line| line.split_once('='))
+            .find(|(left, _)| left.trim() == name)
+            .map(|(_, right)| right.trim().to_owned())
+            .with_context(|| format!("the kernel's Makefile has no {name}"))
+    };
+    let (version, patchlevel) = (value("VERSION")?, value("PATCHLEVEL")?);
+    let sublevel = match value("SUBLEVEL")?.as_str() {
+        "0" => String::new(),
+        number => format!(".{number}"),
+    };
+    let extra = value("EXTRAVERSION")?;
+    Ok(format!("{version}.{patchlevel}{sublevel}{extra}"))
+}
+
 /// Whether a kernel's top Makefile says that it is of the 7.3 series.
 fn is_linux_7_3(makefile: &str) -> bool {
     let says = |name: &str, value: &str| {
@@ -277,25 +211,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_pin_is_read_and_named() {
-        let text = "# words\nversion 7.3.4-1~bpo13+1\nsha256 0123456789abcdef\n";
-        let pin = Release::parse(text).unwrap();
-        assert_eq!(pin.key(), "7.3.4-1.bpo13+1-01234567");
-        assert!(Release::parse("version 7.3.4\n").is_err());
-    }
-
-    #[test]
-    fn a_pin_binds_its_own_version_only() {
-        let release = |version: &str, sha256: &str| Release {
-            version: version.to_owned(),
-            sha256: sha256.to_owned(),
-        };
-        assert!(verify(&release("7.3.4", "a"), &release("7.3.4", "a")).is_ok());
-        assert!(verify(&release("7.3.4", "b"), &release("7.3.4", "a")).is_err());
-        assert!(verify(&release("7.3.5", "b"), &release("7.3.4", "a")).is_ok());
-    }
-
-    #[test]
     fn a_generation_lasts_until_a_change_or_an_interrupt() {
         let folder = tempfile::tempdir().unwrap();
         let stamp = folder.path().join("stamp");
@@ -308,6 +223,20 @@ mod tests {
         let third = after(Ok(false)).unwrap();
         assert_ne!(third, second);
         assert_eq!(after(Ok(false)).unwrap(), third);
+    }
+
+    #[test]
+    fn a_kernel_is_named_as_it_is_released() {
+        let folder = tempfile::tempdir().unwrap();
+        let named = |sublevel: &str, extra: &str| {
+            let text = format!(
+                "VERSION = 7\nPATCHLEVEL = 3\nSUBLEVEL = {sublevel}\nEXTRAVERSION ={extra}\n"
+            );
+            fs::write(folder.path().join("Makefile"), text).unwrap();
+            version(folder.path()).unwrap()
+        };
+        assert_eq!(named("4", ""), "7.3.4");
+        assert_eq!(named("0", " -rc1"), "7.3-rc1");
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! `CHECK=1`, the kernel is built and booted after each of them.
 
 mod checkpatch;
-mod identity;
+pub mod identity;
 mod message;
 mod repository;
 mod script;
@@ -19,7 +19,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use anyhow::{ensure, Context, Result};
+use anyhow::{ensure, Result};
 
 use crate::build::overlay::Overlay;
 use crate::build::{build_root, has_extension, source, Workspace};
@@ -49,7 +49,7 @@ pub fn series(ws: &Workspace) -> Result<ExitCode> {
     let root = build_root(ws)?;
     let pristine = source::pristine(ws, &root)?;
     let overlay = Overlay::plan(&ws.root, &pristine.path)?;
-    series.cover = series.cover.replace(BASE, &version(&pristine.path)?);
+    series.cover = series.cover.replace(BASE, &base(&pristine.path)?);
     let stages = split::split(&overlay, &pristine.path, &series.patches)?;
     let mut repository = Repository::new(
         &ws.build,
@@ -106,23 +106,8 @@ fn verify(repository: &Repository, overlay: &Overlay, patches: &[PathBuf]) -> Re
 }
 
 /// The name of the kernel in `tree`, such as Linux 7.3.4.
-fn version(tree: &Path) -> Result<String> {
-    let makefile = fs::read_to_string(tree.join("Makefile"))?;
-    let value = |name: &str| {
-        makefile
-            .lines()
-            .filter_map(|line| line.split_once('='))
-            .find(|(left, _)| left.trim() == name)
-            .map(|(_, right)| right.trim().to_owned())
-            .with_context(|| format!("the kernel's Makefile has no {name}"))
-    };
-    let (version, patchlevel) = (value("VERSION")?, value("PATCHLEVEL")?);
-    let sublevel = match value("SUBLEVEL")?.as_str() {
-        "0" => String::new(),
-        number => format!(".{number}"),
-    };
-    let extra = value("EXTRAVERSION")?;
-    Ok(format!("Linux {version}.{patchlevel}{sublevel}{extra}"))
+fn base(tree: &Path) -> Result<String> {
+    Ok(format!("Linux {}", source::version(tree)?))
 }
 
 /// When the clone was last committed to, so that the same commit gives the same mails.
@@ -131,23 +116,4 @@ fn last_change(clone: &Path) -> Option<String> {
     git.arg("-C").arg(clone).args(["log", "-1", "--format=%cI"]);
     let output = git.output().ok().filter(|output| output.status.success())?;
     Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_kernel_is_named_as_it_is_released() {
-        let folder = tempfile::tempdir().unwrap();
-        let named = |sublevel: &str, extra: &str| {
-            let text = format!(
-                "VERSION = 7\nPATCHLEVEL = 3\nSUBLEVEL = {sublevel}\nEXTRAVERSION ={extra}\n"
-            );
-            fs::write(folder.path().join("Makefile"), text).unwrap();
-            version(folder.path()).unwrap()
-        };
-        assert_eq!(named("4", ""), "Linux 7.3.4");
-        assert_eq!(named("0", " -rc1"), "Linux 7.3-rc1");
-    }
 }
