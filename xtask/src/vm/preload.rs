@@ -28,13 +28,22 @@ pub struct PreloadPrograms {
 }
 
 impl PreloadPrograms {
-    /// Puts the program on the job's path, and the libraries where it looks for them: in the
-    /// folders that the guest's two dynamic linkers call `$LIB`.
+    /// Puts the program on the job's path, and the libraries where it looks for them.
     pub fn add_to(&self, job: &Job) -> Result<()> {
-        job.add(&self.folder.join("hipri-run"), "bin/hipri-run")?;
+        self.files()
+            .iter()
+            .try_for_each(|(file, name)| job.add(file, name))
+    }
+
+    /// Each file and its place under a prefix such as `/usr`: the libraries are in the folders that
+    /// the guest's two dynamic linkers call `$LIB`.
+    pub fn files(&self) -> [(PathBuf, &'static str); 3] {
         let wide = self.folder.join("libhipri.so");
-        job.add(&wide, "lib/x86_64-linux-gnu/libhipri.so")?;
-        job.add(&self.narrow, "lib32/libhipri.so")
+        [
+            (self.folder.join("hipri-run"), "bin/hipri-run"),
+            (wide, "lib/x86_64-linux-gnu/libhipri.so"),
+            (self.narrow.clone(), "lib32/libhipri.so"),
+        ]
     }
 }
 
