@@ -8,6 +8,7 @@ mod bench;
 mod build;
 mod check;
 mod checkpatch;
+mod deb;
 mod run;
 mod series;
 mod shell;
@@ -35,7 +36,8 @@ Variables:
   KERNEL=c        The untouched C fs/aio.c instead of the Rust one
   KERNEL_SRC=DIR  Your own Linux 7.3 tree instead of Debian's linux-source-7.3
   MODE=NAME       Adds configs/NAME.config to the kernel's configuration
-  MODE=matrix     For `test`: kernels configured and compiled otherwise, in turns";
+  MODE=matrix     For `test`: kernels configured and compiled otherwise, in turns
+  DEB_CONFIG=...  For `deb`: cloud or amd64, which are Debian's, or the path of your own";
 
 #[derive(Subcommand)]
 enum Verb {
@@ -55,6 +57,8 @@ enum Verb {
     Check,
     /// Write the patch series to build/series and verify it.
     Series,
+    /// Make Debian packages of the kernel and of hipri-run; with CHECK=1, install and try them.
+    Deb,
     /// Print this help.
     Help,
 }
@@ -81,6 +85,7 @@ fn dispatch(arguments: &Arguments) -> Result<ExitCode> {
         Verb::Kernel => kernel(&workspace, flavour),
         Verb::Check => check::check(&workspace),
         Verb::Series => series::series(&workspace),
+        Verb::Deb => deb::deb(&workspace, flavour),
         Verb::Help => help(),
     }
 }

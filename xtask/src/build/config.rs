@@ -33,7 +33,7 @@ pub fn fragments(ws: &Workspace, flavour: Flavour, extra: &[&str]) -> Result<Vec
 
 /// The lines of `fragments` that the resolved `config` does not honour.
 ///
-/// Of two lines on one symbol the later counts. A symbol asked to be off may also be absent.
+/// Of two lines on one symbol the later counts. A symbol asked to be off or empty may also be absent.
 pub fn lost(fragments: &[String], config: &str) -> Vec<String> {
     let mut wanted = BTreeMap::new();
     for line in fragments.iter().flat_map(|text| text.lines()) {
@@ -49,10 +49,15 @@ pub fn lost(fragments: &[String], config: &str) -> Vec<String> {
         .into_iter()
         .filter(|(symbol, line)| match resolved.get(symbol) {
             Some(found) => found != line,
-            None => !line.starts_with('#') && !line.ends_with("=n"),
+            None => !is_nothing(line),
         })
         .map(|(_, line)| line.to_owned())
         .collect()
+}
+
+/// Whether a line asks for what a symbol that is not there has as well.
+fn is_nothing(line: &str) -> bool {
+    line.starts_with('#') || line.ends_with("=n") || line.ends_with("=\"\"")
 }
 
 /// The symbol that a line of a configuration sets or unsets.
@@ -84,12 +89,14 @@ mod tests {
         assert!(lost_of(&[text]).is_empty());
         assert!(lost_of(&["# CONFIG_B is not set\n# CONFIG_ABSENT is not set\n"]).is_empty());
         assert!(lost_of(&["CONFIG_ABSENT=n\n"]).is_empty());
+        assert!(lost_of(&["CONFIG_ABSENT=\"\"\n"]).is_empty());
     }
 
     #[test]
     fn what_did_not_survive_is_named() {
         let lost = lost_of(&["CONFIG_A=m\nCONFIG_B=y\nCONFIG_ABSENT=y\n"]);
         assert_eq!(lost, ["CONFIG_A=m", "CONFIG_ABSENT=y", "CONFIG_B=y"]);
+        assert_eq!(lost_of(&["CONFIG_S=\"\"\n"]), ["CONFIG_S=\"\""]);
         assert_eq!(
             lost_of(&["# CONFIG_A is not set\n"]),
             ["# CONFIG_A is not set"]

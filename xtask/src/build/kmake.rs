@@ -124,7 +124,7 @@ impl KernelMake<'_> {
             merge,
             self.command(&[&variable, "olddefconfig"])?,
         ] {
-            self.run_logged(step, log, |_| ())?;
+            run_logged(step, log, |_| ())?;
         }
         Ok(())
     }
@@ -145,7 +145,7 @@ impl KernelMake<'_> {
         } else {
             Progress::open_ended("kernel")
         };
-        let result = self.run_logged(self.command(&["bzImage"])?, log, |line| {
+        let result = run_logged(self.command(&["bzImage"])?, log, |line| {
             if let Some(object) = built_object(line) {
                 progress.step(object);
             }
@@ -157,24 +157,24 @@ impl KernelMake<'_> {
         result?;
         Ok(fs::write(&stamp, key)?)
     }
+}
 
-    /// Runs a step with its output in `log`; a failure shows what matters of it.
-    fn run_logged(&self, mut command: Command, log: &Path, seen: impl FnMut(&str)) -> Result<()> {
-        if command::stream(&mut command, log, seen)?.success() {
-            return Ok(());
-        }
-        for line in telling_lines(&read_text(log)?) {
-            eprintln!("{line}");
-        }
-        bail!(
-            "the kernel does not build; the whole log is {}",
-            log.display()
-        );
+/// Runs a step with its output in `log`; a failure shows what matters of it.
+pub fn run_logged(mut command: Command, log: &Path, seen: impl FnMut(&str)) -> Result<()> {
+    if command::stream(&mut command, log, seen)?.success() {
+        return Ok(());
     }
+    for line in telling_lines(&read_text(log)?) {
+        eprintln!("{line}");
+    }
+    bail!(
+        "the kernel does not build; the whole log is {}",
+        log.display()
+    );
 }
 
 /// Where a configuration is resolved before it takes the place of the one in use.
-const RESOLVED: &str = ".config.resolved";
+pub const RESOLVED: &str = ".config.resolved";
 
 /// The text of a file, with what is no UTF-8 replaced.
 pub fn read_text(path: impl AsRef<Path>) -> Result<String> {

@@ -27,17 +27,19 @@ impl Identity {
             return Self::parse(&text)
                 .with_context(|| format!("{VARIABLE}={text} is not \"Name <address>\""));
         }
-        let configured = || {
-            Some(Self {
-                name: configured(folder, "user.name")?,
-                email: configured(folder, "user.email")?,
-            })
-        };
-        configured().with_context(|| {
+        Self::configured(folder).with_context(|| {
             format!(
                 "who signs the patches off? Set git's user.name and user.email, or \
                  {VARIABLE}=\"Name <address>\""
             )
+        })
+    }
+
+    /// What git is configured to in `folder`.
+    pub fn configured(folder: &Path) -> Option<Self> {
+        Some(Self {
+            name: configured(folder, "user.name")?,
+            email: configured(folder, "user.email")?,
         })
     }
 

@@ -6,7 +6,7 @@
 //! kernel is not made for is skipped, with the reason.
 
 mod budget;
-mod case;
+pub mod case;
 mod differential;
 mod documents;
 mod faults;
@@ -16,8 +16,8 @@ mod kunit;
 mod libaio;
 mod matrix;
 mod programs;
-mod results;
-mod sections;
+pub mod results;
+pub mod sections;
 mod selftests;
 mod tap;
 
@@ -107,7 +107,7 @@ pub fn test(ws: &Workspace, flavour: Flavour) -> Result<ExitCode> {
 
 /// Runs each stage, by its name; one that fails does not keep the others. Also tells whether a
 /// machine was lost.
-fn run_stages<F>(chosen: impl IntoIterator<Item = (&'static str, F)>) -> (Vec<Stage>, bool)
+pub fn run_stages<F>(chosen: impl IntoIterator<Item = (&'static str, F)>) -> (Vec<Stage>, bool)
 where
     F: FnOnce() -> Result<Vec<Case>>,
 {
@@ -153,7 +153,7 @@ fn is_among(stages: &[Runner], name: &str) -> bool {
 }
 
 /// Nothing tested is not a success, and a lost machine has a status of its own.
-fn exit_code(totals: Totals, lost: bool) -> ExitCode {
+pub fn exit_code(totals: Totals, lost: bool) -> ExitCode {
     match (totals, lost) {
         (_, true) => ExitCode::from(Lost::EXIT_STATUS),
         (

@@ -9,7 +9,7 @@ use anyhow::Result;
 use super::case::{boot_cases, Case};
 use super::Bench;
 use crate::vm::report::{Section, Sections};
-use crate::vm::{Boot, Host, Job};
+use crate::vm::{Boot, Booted, Host, Job};
 
 /// Boots the kernel under test for `job`, makes cases of each section by `cases_of`, and prints
 /// how each section ended when it did.
@@ -36,9 +36,17 @@ pub fn boot(
     boot: &Boot,
     cases_of: impl Fn(&Section) -> Vec<Case>,
 ) -> Result<Vec<Case>> {
+    collect(|seen| host.boot(boot, seen), cases_of)
+}
+
+/// The same, of a machine that `live` sees through its job.
+pub fn collect(
+    live: impl FnOnce(&mut dyn FnMut(&str)) -> Result<Booted>,
+    cases_of: impl Fn(&Section) -> Vec<Case>,
+) -> Result<Vec<Case>> {
     let mut sections = Sections::default();
     let mut cases = Vec::new();
-    let booted = host.boot(boot, &mut |line| {
+    let booted = live(&mut |line| {
         if let Some(section) = sections.line(line) {
             let found = cases_of(&section);
             print(&section.name, &found);

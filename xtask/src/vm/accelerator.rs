@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::{Boot, Host, Job, Lost};
-use crate::build::key;
+use crate::build::{key, BuildRoot, Workspace};
 
 /// How the processors of a machine are run.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -53,7 +53,7 @@ pub fn choose(host: &mut Host, kernel: &Path) -> Result<Accelerator> {
         eprintln!("no KVM ({error}): machines are emulated");
         return Ok(Accelerator::Emulation);
     }
-    let verdict = verdict_file(host)?;
+    let verdict = verdict_file(host.ws, &host.root)?;
     let accelerator = match fs::read_to_string(&verdict).as_deref() {
         Ok("boots") => Accelerator::Kvm,
         Ok(_) => Accelerator::Emulation,
@@ -96,8 +96,16 @@ fn probe(host: &mut Host, kernel: &Path, verdict: &Path) -> Result<Accelerator> 
     }
 }
 
-fn verdict_file(host: &Host) -> Result<PathBuf> {
+/// What [`choose`] found out on this host some time, if it did: without KVM, machines are slow.
+pub fn known(ws: &Workspace, root: &BuildRoot) -> Result<Accelerator> {
+    match fs::read_to_string(verdict_file(ws, root)?).as_deref() {
+        Ok("boots") => Ok(Accelerator::Kvm),
+        _ => Ok(Accelerator::Emulation),
+    }
+}
+
+fn verdict_file(ws: &Workspace, root: &BuildRoot) -> Result<PathBuf> {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
-    let key = key::of([release.trim(), &host.root.key]);
-    Ok(host.ws.cache.join("guest").join(format!("{key}.kvm")))
+    let key = key::of([release.trim(), &root.key]);
+    Ok(ws.cache.join("guest").join(format!("{key}.kvm")))
 }

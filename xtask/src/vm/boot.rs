@@ -4,7 +4,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -87,43 +87,15 @@ impl Host<'_> {
         let results = self.results();
         let scratch = self.scratch(boot.job)?;
         fs::create_dir_all(&results)?;
-        let console = results.join(format!("{}.console.log", boot.name));
-        let mut watch = Watch {
-            console: Follow::from_empty(&console)?,
-            report: Follow::from_empty(&results.join(format!("{}.report.log", boot.name)))?,
-            power_off: self.pace.stretch(POWER_OFF),
-            begun: false,
-            status: None,
-            fatal: None,
-        };
         let machine = self.machine(boot, scratch.path(), &results, Console::Log);
-        let mut qemu = machine.command(&self.root)?;
-        command::announce(&qemu);
-        // A device that is made to fail has QEMU say so each time.
-        let words = results.join(format!("{}.qemu.log", boot.name));
-        let child = qemu
-            .stdin(Stdio::null())
-            .stderr(File::create(&words)?)
-            .spawn()
-            .context("cannot start bwrap")?;
-        let end = watch.until_the_end(child, self.pace.stretch(boot.timeout), seen)?;
-        let lost = |reason| Lost {
-            boot: boot.name.to_owned(),
-            reason,
-            kernel_failed: watch.fatal.is_some(),
-            console: console.clone(),
+        let life = Life {
+            name: boot.name,
+            results: &results,
+            provokes: boot.job.provokes,
+            timeout: self.pace.stretch(boot.timeout),
+            power_off: self.pace.stretch(POWER_OFF),
         };
-        let verdict = watch.verdict(&end);
-        if verdict.is_err() {
-            eprint!("{}", last_words(&words)?);
-        }
-        let status = verdict.map_err(lost)?;
-        let splats = splat::search(&fs::read(&console)?, boot.job.provokes)?;
-        Ok(Booted {
-            status,
-            splats,
-            console,
-        })
+        life.live(machine.command(&self.root)?, seen)
     }
 
     /// Boots a machine whose console is the user's terminal, and waits for its end.
@@ -170,6 +142,62 @@ impl Host<'_> {
             pace: self.pace,
             console,
         }
+    }
+}
+
+/// A machine's life, whatever the machine is.
+pub struct Life<'a> {
+    /// Names the logs.
+    pub name: &'a str,
+    /// Where the logs are: QEMU writes two of them.
+    pub results: &'a Path,
+    /// Complaints that are asked for: what they contain.
+    pub provokes: &'a [&'a str],
+    /// A machine that takes longer is lost.
+    pub timeout: Duration,
+    /// So is one that takes longer to power off after its job.
+    pub power_off: Duration,
+}
+
+impl Life<'_> {
+    /// Starts the machine and sees its job through; each line of the report goes to `seen` at once.
+    pub fn live(&self, mut qemu: Command, seen: &mut dyn FnMut(&str)) -> Result<Booted> {
+        let log = |of: &str| self.results.join(format!("{}.{of}.log", self.name));
+        let console = log("console");
+        let mut watch = Watch {
+            console: Follow::from_empty(&console)?,
+            report: Follow::from_empty(&log("report"))?,
+            power_off: self.power_off,
+            begun: false,
+            status: None,
+            fatal: None,
+        };
+        command::announce(&qemu);
+        // A device that is made to fail has QEMU say so each time.
+        let words = log("qemu");
+        let child = qemu
+            .stdin(Stdio::null())
+            .stderr(File::create(&words)?)
+            .spawn()
+            .context("cannot start bwrap")?;
+        let end = watch.until_the_end(child, self.timeout, seen)?;
+        let lost = |reason| Lost {
+            boot: self.name.to_owned(),
+            reason,
+            kernel_failed: watch.fatal.is_some(),
+            console: console.clone(),
+        };
+        let verdict = watch.verdict(&end);
+        if verdict.is_err() {
+            eprint!("{}", last_words(&words)?);
+        }
+        let status = verdict.map_err(lost)?;
+        let splats = splat::search(&fs::read(&console)?, self.provokes)?;
+        Ok(Booted {
+            status,
+            splats,
+            console,
+        })
     }
 }
 

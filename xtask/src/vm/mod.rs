@@ -9,6 +9,7 @@
 
 mod accelerator;
 mod boot;
+mod clean;
 mod delayed;
 mod follow;
 mod image;
@@ -16,6 +17,7 @@ mod job;
 mod lost;
 mod monitor;
 mod nvme;
+mod own_disk;
 mod pace;
 mod preload;
 mod qemu;
@@ -30,6 +32,7 @@ pub use job::Job;
 pub use lost::Lost;
 pub use monitor::Monitor;
 pub use nvme::Nvme;
+pub use own_disk::CleanMachine;
 pub use preload::{
     add_static_programs, preload_cargo, preload_programs, static_program, PreloadPrograms,
 };
