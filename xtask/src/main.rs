@@ -19,8 +19,8 @@ mod vm;
 
 use std::process::ExitCode;
 
-use anyhow::Result;
-use build::{Flavour, Workspace};
+use anyhow::{ensure, Result};
+use build::{Architecture, Flavour, Workspace};
 use clap::{CommandFactory, Parser, Subcommand};
 
 /// Polled AIO for Linux, in Rust.
@@ -37,6 +37,7 @@ Variables:
   KERNEL_SRC=DIR  Your own Linux 7.3 tree instead of Debian's linux-source-7.3
   MODE=NAME       Adds configs/NAME.config to the kernel's configuration
   MODE=matrix     For `test`: kernels configured and compiled otherwise, in turns
+  ARCH=arm64      For `kernel`, `test` and `shell`: 64-bit Arm, cross-built and emulated
   DEB_CONFIG=...  For `deb`: cloud or amd64, which are Debian's, or the path of your own";
 
 #[derive(Subcommand)]
@@ -49,7 +50,7 @@ enum Verb {
     Bench,
     /// Do AIO of all kinds at once, for an hour or MINUTES=N.
     Soak,
-    /// Build the kernel and print the path of its bzImage.
+    /// Build the kernel and print the path of its image.
     Kernel,
     /// Boot the kernel into an interactive shell with fio in it.
     Shell,
@@ -76,6 +77,7 @@ fn main() -> ExitCode {
 fn dispatch(arguments: &Arguments) -> Result<ExitCode> {
     let workspace = Workspace::discover()?;
     let flavour = Flavour::wanted()?;
+    require_architecture(&arguments.verb, workspace.architecture)?;
     match arguments.verb {
         Verb::Run => run::run(&workspace, flavour),
         Verb::Test => test::test(&workspace, flavour),
@@ -90,7 +92,17 @@ fn dispatch(arguments: &Arguments) -> Result<ExitCode> {
     }
 }
 
-/// Builds the kernel that `KERNEL` and `MODE` name; the path is the last line.
+/// Fails on what is done for x86-64 only.
+fn require_architecture(verb: &Verb, architecture: Architecture) -> Result<()> {
+    let goes_everywhere = matches!(verb, Verb::Kernel | Verb::Test | Verb::Shell | Verb::Help);
+    ensure!(
+        goes_everywhere || architecture == Architecture::X86,
+        "only `make kernel`, `make test` and `make shell` know ARCH=arm64: leave it out"
+    );
+    Ok(())
+}
+
+/// Builds the kernel that `KERNEL`, `MODE` and `ARCH` name; the path is the last line.
 fn kernel(workspace: &Workspace, flavour: Flavour) -> Result<ExitCode> {
     let kernel = build::kernel(workspace, flavour, &workspace.fragments())?;
     println!("{}", kernel.bzimage.display());
@@ -107,5 +119,18 @@ fn exit_code(error: &anyhow::Error) -> ExitCode {
     match error.downcast_ref::<vm::Lost>() {
         Some(_) => ExitCode::from(vm::Lost::EXIT_STATUS),
         None => ExitCode::FAILURE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_done_for_one_architecture_says_so() {
+        let (x86, arm64) = (Architecture::X86, Architecture::Arm64);
+        assert!(require_architecture(&Verb::Bench, x86).is_ok());
+        assert!(require_architecture(&Verb::Test, arm64).is_ok());
+        assert!(require_architecture(&Verb::Bench, arm64).is_err());
     }
 }

@@ -12,12 +12,13 @@ use super::{Flavour, Workspace};
 /// The fragments of a kernel, in the order in which they are merged.
 pub fn fragments(ws: &Workspace, flavour: Flavour, extra: &[&str]) -> Result<Vec<PathBuf>> {
     let product = match flavour {
-        Flavour::Rust => &["base", "rust", "aio-rust"][..],
+        Flavour::Rust => &["rust", "aio-rust"][..],
         // The same but for the one symbol that the pristine tree has not.
-        Flavour::C => &["base", "rust"],
+        Flavour::C => &["rust"],
     };
-    product
+    ["base", ws.architecture.fragment()]
         .iter()
+        .chain(product)
         .chain(extra)
         .map(|name| {
             let path = ws.root.join("configs").join(format!("{name}.config"));

@@ -11,7 +11,7 @@ use anyhow::{bail, Context, Result};
 
 use super::progress::Progress;
 use super::root::BuildRoot;
-use super::{beside, command, config, key};
+use super::{beside, command, config, key, Architecture};
 
 /// Objects of a whole kernel when nothing better is known.
 const OBJECTS_ESTIMATE: u64 = 2450;
@@ -30,6 +30,8 @@ pub struct KernelMake<'a> {
     pub objects: &'a Path,
     /// What compiles C.
     pub compiler: Compiler,
+    /// What the kernel runs on.
+    pub architecture: Architecture,
 }
 
 /// What compiles C and links all.
@@ -52,11 +54,17 @@ impl Compiler {
         }
     }
 
-    /// The variables of the kernel's make.
-    fn variables(self) -> &'static [&'static str] {
+    /// The variables of the kernel's make, for a kernel of `architecture`.
+    pub fn variables(self, architecture: Architecture) -> Vec<String> {
+        let prefix = architecture.cross_compile();
         match self {
-            Self::Llvm => &["LLVM=1", "CC=ccache clang"],
-            Self::Gcc => &["CC=ccache gcc"],
+            // Its tools know all architectures.
+            Self::Llvm => vec!["LLVM=1".to_owned(), "CC=ccache clang".to_owned()],
+            Self::Gcc if prefix.is_empty() => vec!["CC=ccache gcc".to_owned()],
+            Self::Gcc => vec![
+                format!("CROSS_COMPILE={prefix}"),
+                format!("CC=ccache {prefix}gcc"),
+            ],
         }
     }
 }
@@ -67,7 +75,8 @@ impl KernelMake<'_> {
         let jobs = available_parallelism().map_or(1, usize::from);
         let mut command = self.inside()?;
         command.args(["make", "O=/out"]);
-        command.args(self.compiler.variables());
+        command.args(self.architecture.make_variables());
+        command.args(self.compiler.variables(self.architecture));
         command.arg(format!("-j{jobs}")).args(arguments);
         Ok(command)
     }
@@ -129,12 +138,12 @@ impl KernelMake<'_> {
         Ok(())
     }
 
-    /// Builds bzImage if what `key` stands for is not what the objects were built from.
+    /// Builds the image if what `key` stands for is not what the objects were built from.
     pub fn image(&self, key: &str, log: &Path) -> Result<()> {
         let stamp = self.objects.join(".built-from");
         let config = read_text(self.objects.join(".config"))?;
         let key = key::of([key, &config]);
-        let image = self.objects.join("arch/x86/boot/bzImage");
+        let image = self.objects.join(self.architecture.image());
         if image.exists() && fs::read_to_string(&stamp).is_ok_and(|old| old == key) {
             return Ok(());
         }
@@ -145,7 +154,8 @@ impl KernelMake<'_> {
         } else {
             Progress::open_ended("kernel")
         };
-        let result = run_logged(self.command(&["bzImage"])?, log, |line| {
+        let make = self.command(&[self.architecture.image_name()])?;
+        let result = run_logged(make, log, |line| {
             if let Some(object) = built_object(line) {
                 progress.step(object);
             }
@@ -237,7 +247,23 @@ mod tests {
         let wanted = |text: &str| Compiler::wanted(&[String::new(), text.to_owned()]);
         assert_eq!(wanted("CONFIG_A=y\n"), Compiler::Llvm);
         assert_eq!(wanted("CONFIG_A=y\nCONFIG_CC_IS_GCC=y\n"), Compiler::Gcc);
-        assert_eq!(Compiler::Gcc.variables(), ["CC=ccache gcc"]);
+    }
+
+    #[test]
+    fn only_gcc_needs_to_be_told_that_it_crosses() {
+        let (x86, arm64) = (Architecture::X86, Architecture::Arm64);
+        assert_eq!(Compiler::Gcc.variables(x86), ["CC=ccache gcc"]);
+        assert_eq!(
+            Compiler::Gcc.variables(arm64),
+            [
+                "CROSS_COMPILE=aarch64-linux-gnu-",
+                "CC=ccache aarch64-linux-gnu-gcc"
+            ]
+        );
+        assert_eq!(
+            Compiler::Llvm.variables(arm64),
+            Compiler::Llvm.variables(x86)
+        );
     }
 
     #[test]

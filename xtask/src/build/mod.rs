@@ -5,6 +5,7 @@
 //! What is slow to make lives in the user's cache folder, keyed by what it was made from, and is
 //! safe to delete. What a clone made for itself lives in its `build/` folder.
 
+pub mod architecture;
 pub mod archive;
 pub mod command;
 pub mod config;
@@ -30,6 +31,7 @@ use std::process::Command;
 
 use anyhow::{bail, Context, Result};
 
+pub use architecture::Architecture;
 use kmake::{Compiler, KernelMake};
 use lock::CacheLock;
 pub use root::{build_root, BuildRoot};
@@ -80,6 +82,8 @@ pub struct Workspace {
     pub kernel_src: Option<PathBuf>,
     /// A further configuration fragment (`MODE`), by its name under `configs/`.
     pub mode: Option<String>,
+    /// What kernels and the guest are for (`ARCH`).
+    pub architecture: Architecture,
 }
 
 impl Workspace {
@@ -95,6 +99,7 @@ impl Workspace {
             cache: cache_folder()?,
             kernel_src: non_empty("KERNEL_SRC").map(PathBuf::from),
             mode: non_empty("MODE"),
+            architecture: Architecture::wanted()?,
         })
     }
 
@@ -127,10 +132,11 @@ impl Kernel {
 /// Builds the kernel of `flavour` if anything it is made of changed.
 ///
 /// `extra_fragments` are names under `configs/` without `.config`, such as `kunit`; they are merged
-/// last. The image is always left at `build/kernel/<flavour>[-<fragment>...]/bzImage`.
+/// last. The image is always left at `build/kernel/<flavour>[-arm64][-<fragment>...]/`, as `bzImage`
+/// or, for arm64, as `Image`.
 pub fn kernel(ws: &Workspace, flavour: Flavour, extra_fragments: &[&str]) -> Result<Kernel> {
     let root = build_root(ws)?;
-    let variant = variant(flavour, extra_fragments);
+    let variant = variant(ws.architecture, flavour, extra_fragments);
     let folder = ws.build.join("kernel").join(&variant);
     let kernel = KernelTree::prepare(ws, &root, flavour, &variant, extra_fragments)?;
     fs::create_dir_all(&folder)?;
@@ -138,8 +144,8 @@ pub fn kernel(ws: &Workspace, flavour: Flavour, extra_fragments: &[&str]) -> Res
         .make(&root)
         .image(&kernel.stage.key, &folder.join("build.log"))?;
     copy_if_changed(&kernel.objects.join(".config"), &folder.join("config"))?;
-    let image = kernel.objects.join("arch/x86/boot/bzImage");
-    let bzimage = copy_if_changed(&image, &folder.join("bzImage"))?;
+    let image = kernel.objects.join(ws.architecture.image());
+    let bzimage = copy_if_changed(&image, &folder.join(ws.architecture.image_name()))?;
     Ok(Kernel { bzimage })
 }
 
@@ -150,6 +156,7 @@ pub struct KernelTree {
     /// The object tree.
     pub objects: PathBuf,
     compiler: Compiler,
+    architecture: Architecture,
     _lock: CacheLock,
 }
 
@@ -173,12 +180,14 @@ impl KernelTree {
             .collect::<Result<Vec<_>>>()?;
         let compiler = Compiler::wanted(&texts);
         if compiler == Compiler::Llvm {
-            seed(&objects, &pristine.objects_folder(ws, root, flavour.name()))?;
+            let product = self::variant(ws.architecture, flavour, &[]);
+            seed(&objects, &pristine.objects_folder(ws, root, &product))?;
         }
         let kernel = Self {
             stage,
             objects,
             compiler,
+            architecture: ws.architecture,
             _lock: lock,
         };
         fs::create_dir_all(&ws.build)?;
@@ -196,6 +205,7 @@ impl KernelTree {
             tree: &self.stage.tree,
             objects: &self.objects,
             compiler: self.compiler,
+            architecture: self.architecture,
         }
     }
 }
@@ -229,8 +239,9 @@ pub fn seed(objects: &Path, product: &Path) -> Result<()> {
     Ok(fs::rename(&partial, objects)?)
 }
 
-fn variant(flavour: Flavour, extra_fragments: &[&str]) -> String {
-    let mut words = vec![flavour.name()];
+fn variant(architecture: Architecture, flavour: Flavour, extra_fragments: &[&str]) -> String {
+    let product = architecture.named(flavour.name());
+    let mut words = vec![product.as_str()];
     words.extend(extra_fragments);
     words.join("-")
 }
@@ -303,9 +314,11 @@ mod tests {
     }
 
     #[test]
-    fn a_variant_names_its_fragments() {
-        assert_eq!(variant(Flavour::C, &[]), "c");
-        assert_eq!(variant(Flavour::Rust, &["kunit"]), "rust-kunit");
+    fn a_variant_names_its_architecture_and_fragments() {
+        assert_eq!(variant(Architecture::X86, Flavour::C, &[]), "c");
+        let with_tests = |architecture| variant(architecture, Flavour::Rust, &["kunit"]);
+        assert_eq!(with_tests(Architecture::X86), "rust-kunit");
+        assert_eq!(with_tests(Architecture::Arm64), "rust-arm64-kunit");
     }
 
     #[test]

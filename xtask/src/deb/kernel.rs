@@ -16,7 +16,7 @@ use anyhow::{ensure, Result};
 use super::configuration::Base;
 use super::version::{package_version, LastChange};
 use super::{packages_in, publish};
-use crate::build::kmake::{built_object, read_text, run_logged, RESOLVED};
+use crate::build::kmake::{built_object, read_text, run_logged, Compiler, RESOLVED};
 use crate::build::lock::{self, CacheLock};
 use crate::build::overlay::Overlay;
 use crate::build::progress::Progress;
@@ -122,7 +122,7 @@ impl<'a> Builder<'a> {
         let jobs = available_parallelism().map_or(1, usize::from);
         let mut make = self.inside();
         make.args(["make", &format!("O=/deb/{OBJECTS}")]);
-        make.args(["LLVM=1", "CC=ccache clang"]);
+        make.args(Compiler::Llvm.variables(self.ws.architecture));
         make.arg(format!("-j{jobs}")).args(arguments);
         make
     }

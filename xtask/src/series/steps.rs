@@ -119,6 +119,7 @@ impl Builder<'_> {
             tree: &self.tree,
             objects: &self.objects,
             compiler: Compiler::Llvm,
+            architecture: self.ws.architecture,
         };
         let log = |what: &str| self.logs.join(format!("{what}-{step:02}.log"));
         let fragment = self.fragment(step, overlay, whole)?;
@@ -129,7 +130,7 @@ impl Builder<'_> {
         make.image(&content, &log)
             .with_context(|| format!("after patch {step}"))?;
         refuse_warnings(&log).with_context(|| format!("after patch {step}"))?;
-        Ok(self.objects.join("arch/x86/boot/bzImage"))
+        Ok(self.objects.join(self.ws.architecture.image()))
     }
 
     /// The configuration of the whole series without the symbols that come with later patches.
