@@ -24,13 +24,44 @@ const EXCLUDED: &[&str] = &[
     "/usr/share/locale/*",
 ];
 
+/// What becomes of packages.
+#[derive(Clone, Copy, Debug)]
+pub enum Packages {
+    /// They are installed, with those that this variant of mmdebstrap's has unasked.
+    Installed(&'static str),
+    /// They are unpacked, with the essential ones: they are of this architecture, of which no
+    /// program runs here, and so nothing configures them.
+    Unpacked(&'static str),
+}
+
+impl Packages {
+    /// mmdebstrap's name for what it starts with.
+    fn variant(self) -> &'static str {
+        match self {
+            Self::Installed(variant) => variant,
+            Self::Unpacked(_) => "extract",
+        }
+    }
+
+    /// What mmdebstrap is told on top.
+    fn options(self) -> Vec<String> {
+        match self {
+            Self::Installed(_) => Vec::new(),
+            Self::Unpacked(architecture) => vec![
+                format!("--architectures={architecture}"),
+                "--include=?essential".to_owned(),
+            ],
+        }
+    }
+}
+
 /// What a Debian shall hold.
 #[derive(Clone, Copy, Debug)]
 pub struct Debian {
     /// What the user is told is being made.
     pub label: &'static str,
-    /// mmdebstrap's variant: which packages are there unasked.
-    pub variant: &'static str,
+    /// What becomes of its packages.
+    pub setup: Packages,
     /// The packages asked for, several to a string.
     pub packages: &'static [&'static str],
     /// How many lines mmdebstrap writes when nothing better is known.
@@ -40,8 +71,11 @@ pub struct Debian {
 impl Debian {
     /// A name for its content.
     pub fn key(&self) -> String {
-        let packages = self.packages();
-        key::of([MIRROR, SUITE, self.variant, &packages, &EXCLUDED.join(",")])
+        let (packages, excluded) = (self.packages(), EXCLUDED.join(","));
+        let mut parts = vec![MIRROR, SUITE, self.setup.variant(), &packages, &excluded];
+        let options = self.setup.options();
+        parts.extend(options.iter().map(String::as_str));
+        key::of(parts)
     }
 
     /// Makes the archive under a temporary name and renames it, so that none is ever half made.
@@ -69,7 +103,8 @@ impl Debian {
         let mut mmdebstrap = Command::new("mmdebstrap");
         mmdebstrap
             .args(["--verbose", "--format=tar", "--components=main"])
-            .arg(format!("--variant={}", self.variant))
+            .arg(format!("--variant={}", self.setup.variant()))
+            .args(self.setup.options())
             .arg(format!("--include={}", self.packages()))
             .args(
                 EXCLUDED
@@ -84,5 +119,48 @@ impl Debian {
 
     fn packages(&self) -> String {
         self.packages.join(" ").replace(' ', ",")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn debian(setup: Packages) -> Debian {
+        Debian {
+            label: "x",
+            setup,
+            packages: &["a b", "c"],
+            lines: 1,
+        }
+    }
+
+    fn arguments(setup: Packages) -> Vec<String> {
+        let mmdebstrap = debian(setup).mmdebstrap(Path::new("/x.tar"));
+        let words = mmdebstrap.get_args().map(|word| word.to_string_lossy());
+        words.map(String::from).collect()
+    }
+
+    #[test]
+    fn packages_of_another_architecture_are_unpacked_only() {
+        let words = arguments(Packages::Unpacked("arm64"));
+        for word in [
+            "--variant=extract",
+            "--architectures=arm64",
+            "--include=?essential",
+            "--include=a,b,c",
+        ] {
+            assert!(words.iter().any(|other| other == word), "{words:?}");
+        }
+        let installed = arguments(Packages::Installed("apt"));
+        assert!(installed.iter().any(|word| word == "--variant=apt"));
+        assert!(!installed.iter().any(|word| word.contains("arch")));
+    }
+
+    #[test]
+    fn a_key_is_of_an_architecture() {
+        let key = |architecture| debian(Packages::Unpacked(architecture)).key();
+        assert_ne!(key("arm64"), key("riscv64"));
+        assert_ne!(key("arm64"), debian(Packages::Installed("extract")).key());
     }
 }

@@ -14,7 +14,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use super::command;
-use super::debian::Debian;
+use super::debian::{Debian, Packages};
 use super::host::{host_packages, HostPackage};
 use super::{beside, key, lock, Workspace};
 
@@ -37,7 +37,7 @@ pub const HOST_PACKAGES: &[HostPackage] = &[
 /// What the build root has on top of a bare Debian.
 const DEBIAN: Debian = Debian {
     label: "build root",
-    variant: "apt",
+    setup: Packages::Installed("apt"),
     packages: &[
         // The kernel and its packages
         "bc bindgen bison ccache clang cpio debhelper dpkg-dev flex gcc kmod libc6-dev libdw-dev",

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{bail, Context, Result};
 
 use super::follow::Follow;
+use super::platform::Platform;
 use super::qemu::{Console, Machine};
 use super::report::Line;
 use super::{nvme, splat, Host, Job, Lost};
@@ -21,7 +22,7 @@ use crate::build::scratch::Scratch;
 pub struct Boot<'a> {
     /// Names the logs in `build/results`.
     pub name: &'a str,
-    /// The bzImage.
+    /// The kernel's image.
     pub kernel: &'a Path,
     /// What to do there.
     pub job: &'a Job,
@@ -129,8 +130,9 @@ impl Host<'_> {
         console: Console,
     ) -> Machine<'b> {
         Machine {
+            platform: Platform::of(self.ws.architecture),
             kernel: boot.kernel,
-            image: &self.image,
+            image: &self.guest.image,
             scratch,
             results,
             name: boot.name,

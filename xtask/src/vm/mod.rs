@@ -19,6 +19,7 @@ mod monitor;
 mod nvme;
 mod own_disk;
 mod pace;
+mod platform;
 mod preload;
 mod qemu;
 mod races;
@@ -45,6 +46,7 @@ use anyhow::Result;
 
 use crate::build::{build_root, BuildRoot, Workspace};
 use accelerator::Accelerator;
+use image::Guest;
 use pace::Pace;
 
 /// What every boot on this host has in common.
@@ -54,7 +56,8 @@ pub struct Host<'a> {
     pub ws: &'a Workspace,
     /// The root that QEMU and the compilers come from.
     pub root: BuildRoot,
-    image: PathBuf,
+    /// What the machines start from.
+    pub guest: Guest,
     accelerator: Accelerator,
     pace: Pace,
 }
@@ -64,12 +67,12 @@ impl<'a> Host<'a> {
     pub fn prepare(ws: &'a Workspace, kernel: &Path) -> Result<Self> {
         let root = build_root(ws)?;
         qemu::require_version(&root)?;
-        let image = image::guest_image(ws, &root)?;
+        let guest = Guest::prepare(ws, &root)?;
         let accelerator = Accelerator::Emulation;
         let mut host = Self {
             ws,
             root,
-            image,
+            guest,
             accelerator,
             pace: Pace::of(ws.mode.as_deref()),
         };

@@ -12,6 +12,7 @@ use anyhow::Result;
 
 use super::accelerator::{self, Accelerator};
 use super::boot::{Booted, Life};
+use super::platform::Platform;
 use super::{clean, qemu, Job};
 use crate::build::scratch::Scratch;
 use crate::build::{build_root, command, BuildRoot, Workspace};
@@ -74,9 +75,10 @@ impl<'a> CleanMachine<'a> {
     fn command(&self, name: &str, results: &Path) -> Command {
         let binds = [(self.disks.path(), "/disks"), (results, "/results")];
         let mut qemu = self.root.command(&binds, "/disks");
-        qemu.args(["qemu-system-x86_64", "-nodefaults", "-no-user-config"]);
-        qemu.args(["-no-reboot", "-display", "none", "-machine", "q35"]);
-        qemu.args(["-m", "2G"]);
+        let platform = Platform::of(self.ws.architecture);
+        qemu.args([platform.program, "-nodefaults", "-no-user-config"]);
+        qemu.args(["-no-reboot", "-display", "none"]);
+        qemu.args(["-machine", platform.machine, "-m", "2G"]);
         qemu.args(self.accelerator.arguments().split(' '));
         for port in ["console", "report"] {
             let file = format!("file,id={port},path=/results/{name}.{port}.log");

@@ -11,6 +11,7 @@ use super::accelerator::Accelerator;
 use super::delayed::DelayedDisk;
 use super::nvme::Nvme;
 use super::pace::Pace;
+use super::platform::Platform;
 use crate::build::{command, BuildRoot};
 
 /// Emulated NVMe of older versions loses completions that are polled for.
@@ -20,8 +21,8 @@ const OLDEST_VERSION: u32 = 10;
 ///
 /// An oops ends the machine at once: what runs after one proves nothing. The root's inode tables stay
 /// as they are: the worker that zeroes them would still be at it when the power goes.
-const PARAMETERS: &str = "console=ttyS0 root=/dev/vda rootfstype=ext4 \
-    rootflags=noinit_itable rw init=/init panic=-1 oops=panic sysctl.kernel.hung_task_timeout_secs=60 \
+const PARAMETERS: &str = "root=/dev/vda rootfstype=ext4 rootflags=noinit_itable rw \
+    init=/init panic=-1 oops=panic sysctl.kernel.hung_task_timeout_secs=60 \
     nvme.poll_queues=1 null_blk.nr_devices=1 null_blk.poll_queues=2";
 
 /// Where the first serial port goes.
@@ -38,7 +39,9 @@ pub enum Console {
 /// Host paths; each file's folder is bound into the build root.
 #[derive(Clone, Copy, Debug)]
 pub struct Machine<'a> {
-    /// The bzImage.
+    /// What kind it is.
+    pub platform: Platform,
+    /// The kernel's image.
     pub kernel: &'a Path,
     /// The guest's root disk, of which a snapshot is written to.
     pub image: &'a Path,
@@ -79,12 +82,12 @@ impl Machine<'_> {
         // The snapshot is made in TMPDIR.
         qemu.env("TMPDIR", "/scratch");
         qemu.args([
-            "qemu-system-x86_64",
+            self.platform.program,
             "-nodefaults",
             "-no-user-config",
             "-no-reboot",
         ]);
-        qemu.args(["-display", "none", "-machine", "q35"]);
+        qemu.args(["-display", "none", "-machine", self.platform.machine]);
         qemu.args(["-m", self.pace.memory]);
         qemu.args(self.accelerator.arguments().split(' '));
         qemu.args(["-kernel", &in_folder("/kernel", self.kernel)]);
@@ -98,9 +101,10 @@ impl Machine<'_> {
         Ok(qemu)
     }
 
-    /// The usual ones, those of its pace, and its own, of which the last counts.
+    /// The usual ones, those of its kind and its pace, and its own, of which the last counts.
     fn kernel_parameters(&self) -> String {
-        let all = [PARAMETERS, self.pace.parameters, self.parameters];
+        let (kind, pace) = (self.platform.parameters, self.pace.parameters);
+        let all = [kind, PARAMETERS, pace, self.parameters];
         let given = all.into_iter().filter(|parameters| !parameters.is_empty());
         given.collect::<Vec<_>>().join(" ")
     }

@@ -30,10 +30,12 @@ const SIGNS: &[Sign] = &[
     fatal_sign("kernel BUG at"),
     fatal_sign("BUG: unable to handle"),
     fatal_sign("BUG: kernel NULL pointer dereference"),
+    fatal_sign("Unable to handle kernel"),
     fatal_sign("BUG: soft lockup"),
     fatal_sign("BUG: workqueue lockup"),
     fatal_sign("hard LOCKUP"),
     fatal_sign("Oops:"),
+    fatal_sign("Internal error:"),
     fatal_sign("general protection fault"),
     fatal_sign("double fault"),
     fatal_sign("rust_kernel: panicked at"),
@@ -226,6 +228,13 @@ mod tests {
         );
         assert!(
             fatal("[    1.000000] watchdog: BUG: soft lockup - CPU#1 stuck for 26s!").is_some()
+        );
+        assert!(
+            fatal("[    1.000000] Internal error: Oops - BUG: 00000000f2000800 [#1]  SMP")
+                .is_some()
+        );
+        assert!(
+            fatal("[    1.000000] Unable to handle kernel paging request at virtual").is_some()
         );
         assert!(fatal("[    1.000000] WARNING: fs/aio.c:1 at f+0x1/0x2").is_none());
         assert!(fatal("fio: Kernel panic, said a program").is_none());
