@@ -15,10 +15,11 @@ const TIMEOUT: Duration = Duration::from_secs(300);
 /// Measures plain and polled libaio and checks what each row promises.
 pub fn run(bench: &Bench) -> Result<Vec<Case>> {
     let plans = plans();
+    let programs = bench.preload_programs()?;
     let measurement = Measurement {
         name: "fio",
         kernel: &bench.kernel.bzimage,
-        programs: &bench.programs,
+        programs: &programs,
         plans: &plans,
         timeout: TIMEOUT,
     };

@@ -13,7 +13,7 @@ use super::case::{Case, Outcome};
 use super::{sections, Bench};
 use crate::build::debian::{MIRROR, SUITE};
 use crate::build::scratch::Scratch;
-use crate::build::{archive, command, key, lock};
+use crate::build::{archive, command, key, lock, Architecture};
 use crate::vm::report::Section;
 use crate::vm::Job;
 
@@ -84,7 +84,13 @@ fn compiled_harness(bench: &Bench) -> Result<PathBuf> {
     let script = fs::read(bench.ws.root.join("guest/compile-libaio-harness"))?;
     let cases = format!("{CASES:?}");
     let root_key = &bench.host.root.key;
-    let key = key::of([root_key.as_bytes(), cases.as_bytes(), &script]);
+    let target = bench.ws.architecture.fragment();
+    let key = key::of(
+        [root_key, target, &cases]
+            .map(str::as_bytes)
+            .into_iter()
+            .chain([&script[..]]),
+    );
     let folder = parent.join(key);
     fs::create_dir_all(&parent)?;
     let _lock = lock::exclusive(&parent.join("lock"))?;
@@ -119,6 +125,23 @@ fn tarball(bench: &Bench, folder: &Path) -> Result<PathBuf> {
     Ok(tarball)
 }
 
+/// The library of Debian for another architecture, by its path in the guest.
+const ARM64_LIBRARY: &str = "usr/lib/aarch64-linux-gnu/libaio.so.1t64";
+
+/// What Debian's library is for the linker that `/out` is `folder` to.
+///
+/// The build root has the one of its own architecture; others are taken from the guest.
+fn shared_library(bench: &Bench, folder: &Path) -> Result<String> {
+    match bench.ws.architecture {
+        Architecture::X86 => Ok("-laio".to_owned()),
+        Architecture::Arm64 => {
+            let pattern = format!("./{ARM64_LIBRARY}*");
+            bench.host.guest.unpack(&pattern, folder)?;
+            Ok(format!("/out/{ARM64_LIBRARY}"))
+        }
+    }
+}
+
 /// Compiles the cases in the build root into `folder`.
 fn compile(bench: &Bench, tarball: &Path, folder: &Path) -> Result<()> {
     let mut tar = Command::new("tar");
@@ -128,6 +151,9 @@ fn compile(bench: &Bench, tarball: &Path, folder: &Path) -> Result<()> {
         .host
         .root
         .command(&[(folder, "/out"), (&scripts, "/scripts")], "/out");
+    let prefix = bench.ws.architecture.cross_compile();
+    shell.args(["--setenv", "CROSS_COMPILE", prefix]);
+    shell.args(["--setenv", "LIBAIO", &shared_library(bench, folder)?]);
     shell.args(["sh", "/scripts/compile-libaio-harness", UNPACKED]);
     command::run(shell.args(CASES.iter().map(u32::to_string)))
 }

@@ -25,9 +25,9 @@ use std::env;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{ensure, Context, Result};
 
-use crate::build::{self, Flavour, Kernel, Workspace};
+use crate::build::{self, Architecture, Flavour, Kernel, Workspace};
 use crate::vm::{preload_programs, Host, Lost, PreloadPrograms};
 use case::{Case, Stage, Totals};
 
@@ -41,8 +41,6 @@ pub struct Bench<'a> {
     pub kernel: Kernel,
     /// What machines are booted with.
     pub host: Host<'a>,
-    /// hipri-run and its library.
-    pub programs: PreloadPrograms,
 }
 
 /// The name of a stage and how it is run.
@@ -67,19 +65,25 @@ const WATCHED: &[Runner] = &[
     ("faults", faults::run),
 ];
 
+/// Those of other architectures: what there is a cross compiler for.
+const CROSS: &[Runner] = &[("selftests", selftests::run), ("libaio", libaio::run)];
+
 impl<'a> Bench<'a> {
-    /// Builds the kernel that `ws` and `flavour` ask for, and what it is tested with.
+    /// Builds the kernel that `ws` and `flavour` ask for, and what it is booted with.
     fn prepare(ws: &'a Workspace, flavour: Flavour) -> Result<Self> {
         let kernel = build::kernel(ws, flavour, &ws.fragments())?;
         let host = Host::prepare(ws, &kernel.bzimage)?;
-        let programs = preload_programs(ws, &host.root)?;
         Ok(Self {
             ws,
             flavour,
             kernel,
             host,
-            programs,
         })
+    }
+
+    /// hipri-run and its libraries, compiled if they are not.
+    fn preload_programs(&self) -> Result<PreloadPrograms> {
+        preload_programs(self.ws, &self.host.root)
     }
 }
 
@@ -89,9 +93,13 @@ impl<'a> Bench<'a> {
 pub fn test(ws: &Workspace, flavour: Flavour) -> Result<ExitCode> {
     let list = env::var("STAGE").unwrap_or_default();
     let (stages, lost) = if ws.mode.as_deref() == Some(matrix::MODE) {
+        ensure!(
+            ws.architecture == Architecture::X86,
+            "MODE=matrix is of x86-64 kernels: leave ARCH=arm64 out"
+        );
         matrix::run(ws, flavour, &matrix::chosen_kernels(&list)?)
     } else {
-        let chosen = chosen_stages(&list, ws.is_watched())?;
+        let chosen = chosen_stages(&list, ws.architecture, ws.is_watched())?;
         let bench = &Bench::prepare(ws, flavour)?;
         run_stages(
             chosen
@@ -132,20 +140,34 @@ where
 
 /// The stages that `list` names, with commas between them; if it is empty, all that need not be
 /// named for such a kernel.
-fn chosen_stages(list: &str, is_watched: bool) -> Result<Vec<Runner>> {
+fn chosen_stages(list: &str, architecture: Architecture, is_watched: bool) -> Result<Vec<Runner>> {
+    let (usual, known) = match architecture {
+        Architecture::Arm64 => (CROSS, CROSS.to_vec()),
+        Architecture::X86 if is_watched => (WATCHED, all_stages()),
+        Architecture::X86 => (STAGES, all_stages()),
+    };
     if list.is_empty() {
-        return Ok(if is_watched { WATCHED } else { STAGES }.to_vec());
+        return Ok(usual.to_vec());
     }
-    // Each once: some are in both.
-    let mut known = STAGES.to_vec();
-    known.extend(WATCHED.iter().filter(|stage| !is_among(STAGES, stage.0)));
     list.split(',')
         .map(|name| {
             let stage = known.iter().find(|stage| stage.0 == name).copied();
             let names = known.iter().map(|stage| stage.0).collect::<Vec<_>>();
-            stage.with_context(|| format!("STAGE has {name}, but there are: {}", names.join(", ")))
+            let place = match architecture {
+                Architecture::Arm64 => "with ARCH=arm64 ",
+                Architecture::X86 => "",
+            };
+            let names = names.join(", ");
+            stage.with_context(|| format!("STAGE has {name}, but {place}there are: {names}"))
         })
         .collect()
+}
+
+/// Each stage once: some are those of more than one kind of kernel.
+fn all_stages() -> Vec<Runner> {
+    let mut all = STAGES.to_vec();
+    all.extend(WATCHED.iter().filter(|stage| !is_among(STAGES, stage.0)));
+    all
 }
 
 fn is_among(stages: &[Runner], name: &str) -> bool {
@@ -173,7 +195,7 @@ mod tests {
     use super::*;
 
     fn names(list: &str) -> Vec<&'static str> {
-        chosen_stages(list, false)
+        chosen_stages(list, Architecture::X86, false)
             .unwrap()
             .iter()
             .map(|stage| stage.0)
@@ -185,12 +207,24 @@ mod tests {
         assert_eq!(names("").len(), STAGES.len());
         assert_eq!(names("libaio,fio"), ["libaio", "fio"]);
         assert_eq!(names("differential"), ["differential"]);
-        assert!(chosen_stages("libaio,nothing", false).is_err());
+        assert!(chosen_stages("libaio,nothing", Architecture::X86, false).is_err());
+    }
+
+    #[test]
+    fn another_architecture_has_few_stages() {
+        let chosen = |list| chosen_stages(list, Architecture::Arm64, false);
+        assert_eq!(chosen("").unwrap().len(), CROSS.len());
+        assert_eq!(chosen("libaio").unwrap().len(), 1);
+        let sentence = chosen("fio").map(|_| ()).unwrap_err().to_string();
+        assert_eq!(
+            sentence,
+            "STAGE has fio, but with ARCH=arm64 there are: selftests, libaio"
+        );
     }
 
     #[test]
     fn a_kernel_that_watches_itself_has_its_own_stages() {
-        let stages = chosen_stages("", true).unwrap();
+        let stages = chosen_stages("", Architecture::X86, true).unwrap();
         assert!(is_among(&stages, "faults") && !is_among(&stages, "budget"));
         assert_eq!(names("faults"), ["faults"]);
     }

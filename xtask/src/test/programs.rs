@@ -34,7 +34,7 @@ const SCRIPTS: &[&str] = &[
 /// Runs them in the guest, and `hipri-run --check` on a few files.
 pub fn run(bench: &Bench) -> Result<Vec<Case>> {
     let job = Job::of_script(bench.ws, "programs")?;
-    bench.programs.add_to(&job)?;
+    bench.preload_programs()?.add_to(&job)?;
     for script in SCRIPTS {
         let path = format!("programs.d/{script}");
         job.add(&bench.ws.root.join("guest").join(&path), &path)?;

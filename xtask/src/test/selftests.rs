@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The kselftests of tools/testing/selftests/aio, as 64-bit and as 32-bit programs.
+//! The kselftests of tools/testing/selftests/aio, as 64-bit and, on x86, as 32-bit programs.
 
 use std::fs;
 use std::io::Write;
@@ -13,7 +13,7 @@ use anyhow::{bail, Context, Result};
 
 use super::case::{Case, Outcome};
 use super::{sections, tap, Bench};
-use crate::build::{self, command, Flavour};
+use crate::build::{self, command, Architecture, Flavour};
 use crate::vm::report::Section;
 use crate::vm::Job;
 
@@ -33,7 +33,7 @@ struct Width {
 }
 
 /// The guest has no 32-bit libraries, so those programs bring theirs.
-const WIDTHS: [Width; 2] = [
+const X86: &[Width] = &[
     Width {
         folder: "bin64",
         flags: "-m64",
@@ -46,6 +46,23 @@ const WIDTHS: [Width; 2] = [
     },
 ];
 
+const ARM64: &[Width] = &[Width {
+    folder: "bin64",
+    flags: "",
+    symbol: None,
+}];
+
+/// The ways to compile programs for an architecture, and why some are missing.
+fn widths(architecture: Architecture) -> (&'static [Width], Option<Case>) {
+    match architecture {
+        Architecture::X86 => (X86, None),
+        Architecture::Arm64 => {
+            let reason = "the build root has no compiler of 32-bit Arm programs";
+            (ARM64, Some(Case::skipped("bin32", reason)))
+        }
+    }
+}
+
 /// Builds the programs against the patched kernel's headers and runs each in the guest.
 ///
 /// The stock kernel gets the same programs: they skip what it does not advertise.
@@ -56,12 +73,14 @@ pub fn run(bench: &Bench) -> Result<Vec<Case>> {
 /// The same, but only for programs of certain names.
 pub fn run_some(bench: &Bench, wanted: impl Fn(&str) -> bool) -> Result<Vec<Case>> {
     let tree = build::staged_tree(bench.ws, Flavour::Rust)?;
-    let folder = bench.ws.build.join("selftests");
+    let architecture = bench.ws.architecture;
+    let folder = bench.ws.build.join(architecture.named("selftests"));
     fs::create_dir_all(&folder)?;
     let job = Job::of_script(bench.ws, "selftests")?;
     install_headers(bench, &tree, &folder)?;
-    let mut cases = Vec::new();
-    for width in &WIDTHS {
+    let (widths, missing) = widths(architecture);
+    let mut cases = Vec::from_iter(missing);
+    for width in widths {
         if let Some(reason) = unusable(bench, width)? {
             cases.push(Case::skipped(width.folder, &reason));
             continue;
@@ -90,6 +109,7 @@ pub fn install_headers(bench: &Bench, tree: &Path, folder: &Path) -> Result<()> 
         "O=/out/objects",
         "INSTALL_HDR_PATH=/out/headers",
     ]);
+    make.args(bench.ws.architecture.make_variables());
     fs::create_dir_all(folder.join("objects"))?;
     command::run(make.arg("headers_install"))
 }
@@ -102,7 +122,8 @@ fn unusable(bench: &Bench, width: &Width) -> Result<Option<String>> {
         }
     }
     if !can_link(bench, width)? {
-        let reason = format!("gcc {} cannot link in the build root", width.flags);
+        let gcc = gcc(bench);
+        let reason = format!("{gcc} {} cannot link in the build root", width.flags);
         return Ok(Some(reason));
     }
     Ok(None)
@@ -110,8 +131,10 @@ fn unusable(bench: &Bench, width: &Width) -> Result<Option<String>> {
 
 /// Whether the build root has what programs of this width are linked with.
 fn can_link(bench: &Bench, width: &Width) -> Result<bool> {
+    let name = gcc(bench);
     let mut gcc = bench.host.root.command(&[], "/tmp");
-    gcc.args(["gcc", "-x", "c"]).args(width.flags.split(' '));
+    gcc.args([&name, "-x", "c"]);
+    gcc.args(width.flags.split_whitespace());
     gcc.args(["-o", "/dev/null", "-"]);
     command::announce(&gcc);
     let mut gcc = gcc.stdin(Stdio::piped()).stderr(Stdio::null()).spawn()?;
@@ -119,6 +142,11 @@ fn can_link(bench: &Bench, width: &Width) -> Result<bool> {
     program.write_all(b"int main(void) { return 0; }\n")?;
     drop(program);
     Ok(gcc.wait()?.success())
+}
+
+/// The compiler of the guest's programs.
+fn gcc(bench: &Bench) -> String {
+    format!("{}gcc", bench.ws.architecture.cross_compile())
 }
 
 /// Compiles the programs into the folder of their width.
@@ -129,7 +157,9 @@ fn compile(bench: &Bench, tree: &Path, folder: &Path, width: &Width) -> Result<(
         .host
         .root
         .command(&[(tree, "/src"), (folder, "/out")], "/src");
-    make.args(["make", "-s", "-C", "tools/testing/selftests/aio", "CC=gcc"]);
+    make.args(["make", "-s", "-C", "tools/testing/selftests/aio"]);
+    make.args(bench.ws.architecture.make_variables());
+    make.arg(format!("CC={}", gcc(bench)));
     make.arg(format!("OUTPUT=/out/{}", width.folder));
     make.args(["KHDR_INCLUDES=-isystem /out/headers/include"]);
     make.args([
@@ -190,6 +220,14 @@ mod tests {
             status,
         };
         cases_of(&section).iter().map(Case::to_string).collect()
+    }
+
+    #[test]
+    fn a_width_that_is_not_compiled_is_skipped() {
+        let (widths, missing) = widths(Architecture::Arm64);
+        assert!(widths.iter().all(|width| width.folder == "bin64"));
+        let printed = missing.map(|case| case.to_string());
+        assert!(printed.is_some_and(|line| line.starts_with("ok bin32 # SKIP the build root")));
     }
 
     #[test]

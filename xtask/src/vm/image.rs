@@ -102,6 +102,13 @@ impl Guest {
         Ok(guest)
     }
 
+    /// Unpacks the files of its packages that match `pattern`, as tar's wildcards do, into
+    /// `folder`.
+    pub fn unpack(&self, pattern: &str, folder: &Path) -> Result<()> {
+        let mut tar = self.tar(folder);
+        command::run(tar.args(["--wildcards", pattern]))
+    }
+
     /// Makes an ext4 image of the archive and of process 1.
     fn make_image(&self, ws: &Workspace, root: &BuildRoot, setup: Packages) -> Result<()> {
         let scratch = Scratch::new_in(self.image.parent().context("an image has a folder")?)?;

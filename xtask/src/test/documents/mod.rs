@@ -81,7 +81,7 @@ pub fn run(bench: &Bench) -> Result<Vec<Case>> {
     for document in documents.iter().filter(|document| document.is_page()) {
         job.add_text(&format!("man/{}", document.name()), &document.text)?;
     }
-    bench.programs.add_to(&job)?;
+    bench.preload_programs()?.add_to(&job)?;
     add_static_programs(bench.ws, &bench.host.root, &job)?;
     let mut cases = compile(bench, &documents, &job)?;
     cases.extend(boot(bench, &job, &steps)?);
