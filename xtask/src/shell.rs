@@ -8,17 +8,19 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::build::{self, Flavour, Workspace};
+use crate::build::{self, Architecture, Flavour, Workspace};
 use crate::vm::{add_static_programs, preload_programs, Boot, Host, Job};
 
-/// Boots the kernel with fio and the programs of `tools/aio`, and waits for the user to leave the
-/// shell.
+/// Boots the kernel with fio and, on x86-64, the programs of `tools/aio`, and waits for the user to
+/// leave the shell.
 pub fn shell(ws: &Workspace, flavour: Flavour) -> Result<ExitCode> {
     let kernel = build::kernel(ws, flavour, &ws.fragments())?;
     let host = Host::prepare(ws, &kernel.bzimage)?;
     let job = Job::of_script(ws, "interactive")?;
-    preload_programs(ws, &host.root)?.add_to(&job)?;
-    add_static_programs(ws, &host.root, &job)?;
+    if ws.architecture == Architecture::X86 {
+        preload_programs(ws, &host.root)?.add_to(&job)?;
+        add_static_programs(ws, &host.root, &job)?;
+    }
     let boot = Boot {
         name: "shell",
         kernel: &kernel.bzimage,
