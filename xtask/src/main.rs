@@ -105,7 +105,7 @@ fn require_architecture(verb: &Verb, architecture: Architecture) -> Result<()> {
 /// Builds the kernel that `KERNEL`, `MODE` and `ARCH` name; the path is the last line.
 fn kernel(workspace: &Workspace, flavour: Flavour) -> Result<ExitCode> {
     let kernel = build::kernel(workspace, flavour, &workspace.fragments())?;
-    println!("{}", kernel.bzimage.display());
+    println!("{}", kernel.image.display());
     Ok(ExitCode::SUCCESS)
 }
 

@@ -15,7 +15,7 @@ use crate::vm::{add_static_programs, preload_programs, Boot, Host, Job};
 /// leave the shell.
 pub fn shell(ws: &Workspace, flavour: Flavour) -> Result<ExitCode> {
     let kernel = build::kernel(ws, flavour, &ws.fragments())?;
-    let host = Host::prepare(ws, &kernel.bzimage)?;
+    let host = Host::prepare(ws, &kernel.image)?;
     let job = Job::of_script(ws, "interactive")?;
     if ws.architecture == Architecture::X86 {
         preload_programs(ws, &host.root)?.add_to(&job)?;
@@ -23,7 +23,7 @@ pub fn shell(ws: &Workspace, flavour: Flavour) -> Result<ExitCode> {
     }
     let boot = Boot {
         name: "shell",
-        kernel: &kernel.bzimage,
+        kernel: &kernel.image,
         job: &job,
         parameters: &format!("quiet {}", terminal()),
         timeout: Duration::MAX,

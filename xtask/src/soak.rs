@@ -35,7 +35,7 @@ pub fn soak(ws: &Workspace, flavour: Flavour) -> Result<ExitCode> {
     let minutes = variable::number_within("MINUTES", MINUTES, 1..=MOST_MINUTES)?;
     let seed = variable::number("SEED", 1)?;
     let kernel = build::kernel(ws, flavour, &ws.fragments())?;
-    let host = Host::prepare(ws, &kernel.bzimage)?;
+    let host = Host::prepare(ws, &kernel.image)?;
     let job = Job::of_script(ws, "soak")?;
     job.add(
         &static_program(ws, &host.root, PACKAGE)?,
@@ -48,7 +48,7 @@ pub fn soak(ws: &Workspace, flavour: Flavour) -> Result<ExitCode> {
     job.add_text("arguments", &arguments)?;
     let boot = Boot {
         name: "soak",
-        kernel: &kernel.bzimage,
+        kernel: &kernel.image,
         job: &job,
         parameters: "",
         timeout: Duration::from_secs(minutes * 60) + OVERHEAD,

@@ -36,9 +36,9 @@ pub struct MachineFacts {
 }
 
 impl KernelFacts {
-    /// The facts of a kernel by its `/proc/version` and the configuration that lies beside `bzimage`.
-    pub fn of(version: &str, bzimage: &Path) -> Result<Self> {
-        let path = bzimage.with_file_name("config");
+    /// The facts of a kernel by its `/proc/version` and the configuration that lies beside `image`.
+    pub fn of(version: &str, image: &Path) -> Result<Self> {
+        let path = image.with_file_name("config");
         let config =
             fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         Self::from_texts(version, &config)

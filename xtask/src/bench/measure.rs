@@ -19,7 +19,7 @@ const PARAMETERS: &str = "norandmaps";
 pub struct Measurement<'a> {
     /// Names the boot's logs.
     pub name: &'a str,
-    /// The bzImage.
+    /// The kernel's image.
     pub kernel: &'a Path,
     /// The static aio-bench.
     pub program: &'a Path,

@@ -90,7 +90,7 @@ const PARTS: [Part; 3] = [Part::Instructions, Part::Device, Part::Delayed];
 /// A kernel to measure.
 struct Contender {
     flavour: Flavour,
-    bzimage: PathBuf,
+    image: PathBuf,
 }
 
 /// What all measurements have in common, and what they found.
@@ -112,7 +112,7 @@ struct Bench<'a> {
 pub fn bench(ws: &Workspace) -> Result<ExitCode> {
     let options = Options::from_environment()?;
     let contenders = [contender(ws, Flavour::C)?, contender(ws, Flavour::Rust)?];
-    let timing = Host::prepare(ws, &contenders[1].bzimage)?;
+    let timing = Host::prepare(ws, &contenders[1].image)?;
     let mut bench = Bench {
         ws,
         counting: timing.with_instruction_clock(),
@@ -140,7 +140,7 @@ fn contender(ws: &Workspace, flavour: Flavour) -> Result<Contender> {
     let kernel = build::kernel(ws, flavour, &ws.fragments())?;
     Ok(Contender {
         flavour,
-        bzimage: kernel.bzimage,
+        image: kernel.image,
     })
 }
 
@@ -164,7 +164,7 @@ impl Bench<'_> {
                     host,
                     &Measurement {
                         name: &format!("bench-{}-{kernel}", part.name()),
-                        kernel: &contender.bzimage,
+                        kernel: &contender.image,
                         program: &self.program,
                         points: &points,
                         amount,
@@ -173,7 +173,7 @@ impl Bench<'_> {
                 )?;
                 self.figures
                     .add(contender.flavour, &points, &measured.samples);
-                let facts = KernelFacts::of(&measured.kernel_version, &contender.bzimage)?;
+                let facts = KernelFacts::of(&measured.kernel_version, &contender.image)?;
                 self.facts.insert(kernel, facts);
             }
         }

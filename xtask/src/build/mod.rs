@@ -118,13 +118,13 @@ impl Workspace {
 #[derive(Clone, Debug)]
 pub struct Kernel {
     /// A copy of the kernel image, under `build/kernel/`; the configuration lies beside it.
-    pub bzimage: PathBuf,
+    pub image: PathBuf,
 }
 
 impl Kernel {
     /// Whether its configuration has a line such as `CONFIG_SMP=y`.
     pub fn is_configured(&self, line: &str) -> Result<bool> {
-        let config = kmake::read_text(self.bzimage.with_file_name("config"))?;
+        let config = kmake::read_text(self.image.with_file_name("config"))?;
         Ok(config.lines().any(|found| found == line))
     }
 }
@@ -144,9 +144,9 @@ pub fn kernel(ws: &Workspace, flavour: Flavour, extra_fragments: &[&str]) -> Res
         .make(&root)
         .image(&kernel.stage.key, &folder.join("build.log"))?;
     copy_if_changed(&kernel.objects.join(".config"), &folder.join("config"))?;
-    let image = kernel.objects.join(ws.architecture.image());
-    let bzimage = copy_if_changed(&image, &folder.join(ws.architecture.image_name()))?;
-    Ok(Kernel { bzimage })
+    let built = kernel.objects.join(ws.architecture.image());
+    let image = copy_if_changed(&built, &folder.join(ws.architecture.image_name()))?;
+    Ok(Kernel { image })
 }
 
 /// A staged tree and a configured object tree. One of a variant serves all clones, in turns.

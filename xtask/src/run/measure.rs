@@ -17,7 +17,7 @@ use crate::vm::{Boot, Booted, Host, Job, PreloadPrograms};
 pub struct Measurement<'a> {
     /// Names the boot's logs.
     pub name: &'a str,
-    /// The bzImage.
+    /// The kernel's image.
     pub kernel: &'a Path,
     /// hipri-run and its library.
     pub programs: &'a PreloadPrograms,

@@ -27,11 +27,11 @@ const TIMEOUT: Duration = Duration::from_secs(300);
 /// Measures all rows, prints them as they arrive and writes `build/results/run.json`.
 pub fn run(ws: &Workspace, flavour: Flavour) -> Result<ExitCode> {
     let kernel = build::kernel(ws, flavour, &ws.fragments())?;
-    let host = Host::prepare(ws, &kernel.bzimage)?;
+    let host = Host::prepare(ws, &kernel.image)?;
     let programs = preload_programs(ws, &host.root)?;
     let measurement = Measurement {
         name: "run",
-        kernel: &kernel.bzimage,
+        kernel: &kernel.image,
         programs: &programs,
         plans: &all_plans(),
         timeout: TIMEOUT,

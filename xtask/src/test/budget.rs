@@ -26,9 +26,9 @@ pub fn run(bench: &Bench) -> Result<Vec<Case>> {
     }
     let host = bench.host.with_instruction_clock();
     let program = static_program(bench.ws, &host.root, PROGRAM)?;
-    let mut boots = vec![boot(&host, &bench.kernel.bzimage, &program, &budget)?];
+    let mut boots = vec![boot(&host, &bench.kernel.image, &program, &budget)?];
     while boots.len() < BOOTS && is_exceeded(&budget, &boots) {
-        boots.push(boot(&host, &bench.kernel.bzimage, &program, &budget)?);
+        boots.push(boot(&host, &bench.kernel.image, &program, &budget)?);
     }
     let cases = verdicts(&budget, &boots);
     for case in &cases {

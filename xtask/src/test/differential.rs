@@ -68,12 +68,12 @@ pub fn run(bench: &Bench) -> Result<Vec<Case>> {
         programs,
     };
     let kernels = [
-        Run::stock(&stock.bzimage, "reference programs 2\n"),
-        Run::new("candidate", &bench.kernel.bzimage, "candidate programs 1\n"),
+        Run::stock(&stock.image, "reference programs 2\n"),
+        Run::new("candidate", &bench.kernel.image, "candidate programs 1\n"),
     ];
     let polling = [Run::new(
         "polling",
-        &bench.kernel.bzimage,
+        &bench.kernel.image,
         "reference programs 2\ncandidate programs 1 --hipri\n",
     )];
     let program = static_program(bench.ws, &bench.host.root, PACKAGE)?;

@@ -48,7 +48,7 @@ pub fn run(bench: &Bench) -> Result<Vec<Case>> {
     let job = job(bench, seconds)?;
     let boot = Boot {
         name: NAME,
-        kernel: &bench.kernel.bzimage,
+        kernel: &bench.kernel.image,
         job: &job,
         parameters: "",
         timeout: TIMEOUT + TIMEOUT_OF_SECOND * u32::try_from(seconds)?,

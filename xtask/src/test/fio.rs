@@ -18,7 +18,7 @@ pub fn run(bench: &Bench) -> Result<Vec<Case>> {
     let programs = bench.preload_programs()?;
     let measurement = Measurement {
         name: "fio",
-        kernel: &bench.kernel.bzimage,
+        kernel: &bench.kernel.image,
         programs: &programs,
         plans: &plans,
         timeout: TIMEOUT,

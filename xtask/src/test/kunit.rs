@@ -39,7 +39,7 @@ pub fn run(bench: &Bench) -> Result<Vec<Case>> {
     let job = Job::of_script(bench.ws, "nothing")?;
     let boot = Boot {
         name: "kunit",
-        kernel: &kernel.bzimage,
+        kernel: &kernel.image,
         job: &job,
         parameters: "",
         timeout: TIMEOUT,

@@ -72,7 +72,7 @@ impl<'a> Bench<'a> {
     /// Builds the kernel that `ws` and `flavour` ask for, and what it is booted with.
     fn prepare(ws: &'a Workspace, flavour: Flavour) -> Result<Self> {
         let kernel = build::kernel(ws, flavour, &ws.fragments())?;
-        let host = Host::prepare(ws, &kernel.bzimage)?;
+        let host = Host::prepare(ws, &kernel.image)?;
         Ok(Self {
             ws,
             flavour,

@@ -22,7 +22,7 @@ pub fn run(
 ) -> Result<Vec<Case>> {
     let machine = Boot {
         name,
-        kernel: &bench.kernel.bzimage,
+        kernel: &bench.kernel.image,
         job,
         parameters: "",
         timeout,

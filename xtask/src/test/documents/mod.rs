@@ -94,7 +94,7 @@ fn boot(bench: &Bench, job: &Job, steps: &[Step]) -> Result<Vec<Case>> {
     let kernel = build::kernel(bench.ws, bench.flavour, &fragments)?;
     let boot = Boot {
         name: "documents",
-        kernel: &kernel.bzimage,
+        kernel: &kernel.image,
         job,
         parameters: "kunit.enable=0",
         timeout: TIMEOUT,
