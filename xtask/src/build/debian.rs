@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! A Debian as an archive of files, made by mmdebstrap: the build root and the guest start as one.
+//! A Debian as an archive of files, made by mmdebstrap: the build root and the guests start as one.
 
 use std::fs;
 use std::path::Path;
@@ -14,15 +14,14 @@ use super::{beside, command, key};
 /// Debian's archive, where the build root, the kernel source and the guest come from.
 pub const MIRROR: &str = "http://deb.debian.org/debian";
 
-/// The release of the build root and the guest.
+/// The release of the build root and the guests.
 pub const SUITE: &str = "trixie";
 
-/// What nobody reads inside either.
-const EXCLUDED: &[&str] = &[
-    "/usr/share/doc/*",
-    "/usr/share/man/*",
-    "/usr/share/locale/*",
-];
+/// What nobody reads inside most.
+pub const DOCUMENTATION: &[&str] = &["/usr/share/doc/*", "/usr/share/man/*", TRANSLATIONS];
+
+/// What nobody reads inside any.
+pub const TRANSLATIONS: &str = "/usr/share/locale/*";
 
 /// What becomes of packages.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +63,8 @@ pub struct Debian {
     pub setup: Packages,
     /// The packages asked for, several to a string.
     pub packages: &'static [&'static str],
+    /// Which files of them are left out.
+    pub excluded: &'static [&'static str],
     /// How many lines mmdebstrap writes when nothing better is known.
     pub lines: u64,
 }
@@ -71,7 +72,7 @@ pub struct Debian {
 impl Debian {
     /// A name for its content.
     pub fn key(&self) -> String {
-        let (packages, excluded) = (self.packages(), EXCLUDED.join(","));
+        let (packages, excluded) = (self.packages(), self.excluded.join(","));
         let mut parts = vec![MIRROR, SUITE, self.setup.variant(), &packages, &excluded];
         let options = self.setup.options();
         parts.extend(options.iter().map(String::as_str));
@@ -80,10 +81,15 @@ impl Debian {
 
     /// Makes the archive under a temporary name and renames it, so that none is ever half made.
     pub fn make(&self, archive: &Path) -> Result<()> {
+        self.make_with(archive, &[])
+    }
+
+    /// The same, with more `options` of mmdebstrap's, which the key knows nothing of.
+    pub fn make_with(&self, archive: &Path, options: &[String]) -> Result<()> {
         let partial = archive.with_extension("partial.tar");
         let log = archive.with_extension("log");
         let mut progress = Progress::towards(self.label, beside(archive, ".count"), self.lines);
-        let mut mmdebstrap = self.mmdebstrap(&partial);
+        let mut mmdebstrap = self.mmdebstrap(options, &partial);
         let status = command::stream(&mut mmdebstrap, &log, |line| progress.step(line))?;
         if !status.success() {
             progress.abandon();
@@ -99,18 +105,15 @@ impl Debian {
         Ok(fs::rename(partial, archive)?)
     }
 
-    fn mmdebstrap(&self, archive: &Path) -> Command {
+    fn mmdebstrap(&self, options: &[String], archive: &Path) -> Command {
         let mut mmdebstrap = Command::new("mmdebstrap");
         mmdebstrap
             .args(["--verbose", "--format=tar", "--components=main"])
             .arg(format!("--variant={}", self.setup.variant()))
             .args(self.setup.options())
             .arg(format!("--include={}", self.packages()))
-            .args(
-                EXCLUDED
-                    .iter()
-                    .map(|path| format!("--dpkgopt=path-exclude={path}")),
-            )
+            .args(self.excluded.iter().map(exclusion))
+            .args(options)
             .arg(SUITE)
             .arg(archive)
             .args([MIRROR, &format!("deb {MIRROR} {SUITE}-updates main")]);
@@ -122,6 +125,10 @@ impl Debian {
     }
 }
 
+fn exclusion(path: &&str) -> String {
+    format!("--dpkgopt=path-exclude={path}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,12 +138,13 @@ mod tests {
             label: "x",
             setup,
             packages: &["a b", "c"],
+            excluded: &["/x/*"],
             lines: 1,
         }
     }
 
     fn arguments(setup: Packages) -> Vec<String> {
-        let mmdebstrap = debian(setup).mmdebstrap(Path::new("/x.tar"));
+        let mmdebstrap = debian(setup).mmdebstrap(&["--x".to_owned()], Path::new("/x.tar"));
         let words = mmdebstrap.get_args().map(|word| word.to_string_lossy());
         words.map(String::from).collect()
     }
@@ -149,6 +157,8 @@ mod tests {
             "--architectures=arm64",
             "--include=?essential",
             "--include=a,b,c",
+            "--dpkgopt=path-exclude=/x/*",
+            "--x",
         ] {
             assert!(words.iter().any(|other| other == word), "{words:?}");
         }

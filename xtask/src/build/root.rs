@@ -14,7 +14,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use super::command;
-use super::debian::{Debian, Packages};
+use super::debian::{Debian, Packages, DOCUMENTATION};
 use super::host::{host_packages, HostPackage};
 use super::{beside, key, lock, Workspace};
 
@@ -51,6 +51,7 @@ const DEBIAN: Debian = Debian {
         // The virtual machines and their disks
         "e2fsprogs qemu-system-arm qemu-system-x86",
     ],
+    excluded: DOCUMENTATION,
     lines: 1500,
 };
 

@@ -12,35 +12,38 @@ use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{bail, ensure, Context, Result};
+use anyhow::{ensure, Context, Result};
 
-use crate::build::debian::{MIRROR, SUITE};
+use crate::build::debian::{Debian, Packages, TRANSLATIONS};
 use crate::build::host::is_root;
-use crate::build::progress::Progress;
 use crate::build::scratch::Scratch;
-use crate::build::{beside, command, key, lock, BuildRoot, Workspace};
+use crate::build::{command, key, lock, BuildRoot, Workspace};
 
 /// What it has on top of a bare Debian with apt.
-const PACKAGES: &[&str] = &[
-    "dbus",
-    "e2fsprogs",
-    "fio",
-    "grub-pc-bin",
-    "grub2-common",
-    "initramfs-tools",
-    "libc6-i386",
-    "linux-image-cloud-amd64",
-    "man-db",
-    "manpages-dev",
-    "systemd-sysv",
-    "udev",
-];
+const DEBIAN: Debian = Debian {
+    label: "clean Debian",
+    setup: Packages::Installed("apt"),
+    packages: &[
+        "dbus",
+        "e2fsprogs",
+        "fio",
+        "grub-pc-bin",
+        "grub2-common",
+        "initramfs-tools",
+        "libc6-i386",
+        "linux-image-cloud-amd64",
+        "man-db",
+        "manpages-dev",
+        "systemd-sysv",
+        "udev",
+    ],
+    // It has the manual pages that ours are installed beside.
+    excluded: &[TRANSLATIONS],
+    lines: 1650,
+};
 
 /// What makes it boot, in the clone.
 const CUSTOMIZATION: &str = "guest/clean";
-
-/// Lines of mmdebstrap's output when nothing better is known.
-const LINES_ESTIMATE: u64 = 1650;
 
 const SECTOR: u64 = 512;
 
@@ -65,7 +68,7 @@ pub fn disk_image(ws: &Workspace, root: &BuildRoot) -> Result<PathBuf> {
     let _lock = lock::exclusive(&folder.join("clean.lock"))?;
     let archive = folder.join(format!("clean-{key}.tar"));
     if !archive.exists() {
-        make_archive(&files, &archive)?;
+        DEBIAN.make_with(&archive, &[hook(&files)])?;
     }
     let image = folder.join(format!("clean-{key}.disk"));
     if !image.exists() {
@@ -76,43 +79,16 @@ pub fn disk_image(ws: &Workspace, root: &BuildRoot) -> Result<PathBuf> {
 
 /// A name for what is made of `files`.
 fn content_key(files: &Path) -> Result<String> {
-    let packages = PACKAGES.join(",");
-    let mut parts = vec![MIRROR.into(), SUITE.into(), packages.into_bytes()];
+    let size = PARTITION_MIB.to_le_bytes();
+    let mut parts = vec![DEBIAN.key().into_bytes(), size.to_vec()];
     parts.extend(key::parts_of_folder(files)?);
     Ok(key::of(parts))
 }
 
-/// Has mmdebstrap make an archive of the root's files.
-fn make_archive(files: &Path, archive: &Path) -> Result<()> {
-    let partial = archive.with_extension("partial.tar");
-    let log = archive.with_extension("log");
-    let hook = format!(
-        "{0}/customize \"$1\" {0}",
-        command::quoted(&files.to_string_lossy())
-    );
-    let mut mmdebstrap = Command::new("mmdebstrap");
-    mmdebstrap.args(["--verbose", "--format=tar", "--components=main"]);
-    mmdebstrap.args([
-        "--variant=apt",
-        "--dpkgopt=path-exclude=/usr/share/locale/*",
-    ]);
-    mmdebstrap.arg(format!("--include={}", PACKAGES.join(",")));
-    mmdebstrap.arg(format!("--customize-hook={hook}"));
-    mmdebstrap.arg(SUITE).arg(&partial);
-    mmdebstrap.args([MIRROR, &format!("deb {MIRROR} {SUITE}-updates main")]);
-    let memory = beside(archive, ".count");
-    let mut progress = Progress::towards("clean Debian", memory, LINES_ESTIMATE);
-    let status = command::stream(&mut mmdebstrap, &log, |line| progress.step(line))?;
-    if !status.success() {
-        progress.abandon();
-        let _ = fs::remove_file(&partial);
-        bail!(
-            "mmdebstrap could not make the clean Debian: is there a network? Its log is {}",
-            log.display()
-        );
-    }
-    progress.finish();
-    Ok(fs::rename(partial, archive)?)
+/// What has mmdebstrap run the customization, when the packages are there.
+fn hook(files: &Path) -> String {
+    let folder = command::quoted(&files.to_string_lossy());
+    format!("--customize-hook={folder}/customize \"$1\" {folder}")
 }
 
 /// Makes the image of a disk with the archive's files in its partition and the boot loader before.

@@ -13,7 +13,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::build::debian::{Debian, Packages};
+use crate::build::debian::{Debian, Packages, DOCUMENTATION};
 use crate::build::scratch::Scratch;
 use crate::build::{command, key, lock, Architecture, BuildRoot, Workspace};
 
@@ -42,6 +42,7 @@ const X86: Debian = Debian {
         "trace-cmd",
         "xfsprogs",
     ],
+    excluded: DOCUMENTATION,
     lines: 1100,
 };
 
@@ -60,6 +61,7 @@ const ARM64: Debian = Debian {
         "strace",
         "xfsprogs",
     ],
+    excluded: DOCUMENTATION,
     lines: 360,
 };
 
