@@ -6,11 +6,11 @@ use std::collections::BTreeSet;
 use std::fs::{self, Metadata};
 use std::os::unix::fs::{symlink, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result};
 use ignore::WalkBuilder;
 
+use super::git::git;
 use super::{beside, command};
 
 /// The paths, relative to `tree`, of its sources.
@@ -21,10 +21,11 @@ pub fn sources(tree: &Path) -> Result<BTreeSet<PathBuf>> {
     if !tree.join(".git").exists() {
         return everything(tree);
     }
-    let mut git = Command::new("git");
+    let mut git = git(tree);
     // A tree may belong to another user; listing its files runs nothing of it.
-    git.args(["-c", "safe.directory=*", "-C"]).arg(tree);
     git.args([
+        "-c",
+        "safe.directory=*",
         "ls-files",
         "-z",
         "--cached",
@@ -214,12 +215,8 @@ mod tests {
         write(&tree.join(".config"), "");
         write(&tree.join("include/config/auto.conf"), "");
         assert_eq!(sources(&tree).unwrap().len(), 5);
-        let git = Command::new("git")
-            .arg("-C")
-            .arg(&tree)
-            .args(["init", "--quiet"])
-            .status();
-        assert!(git.unwrap().success());
+        let initialised = git(&tree).args(["init", "--quiet"]).status();
+        assert!(initialised.unwrap().success());
         let found = sources(&tree).unwrap();
         assert_eq!(found, [".gitignore", "a.c"].map(PathBuf::from).into());
     }

@@ -10,6 +10,7 @@ pub mod archive;
 pub mod command;
 pub mod config;
 pub mod debian;
+pub mod git;
 pub mod host;
 pub mod key;
 pub mod kmake;

@@ -6,7 +6,8 @@
 //! later one for newer; and the beginning of a hash of its content, as not all is committed.
 
 use std::path::Path;
-use std::process::Command;
+
+use crate::build::git::git;
 
 /// How much of a hash a version has.
 const DIGITS: usize = 8;
@@ -23,8 +24,8 @@ pub struct LastChange {
 impl LastChange {
     /// The last change of `paths` in the clone, or of long ago where git does not know any.
     pub fn of<'a>(clone: &Path, paths: impl IntoIterator<Item = &'a Path>) -> Self {
-        let mut git = Command::new("git");
-        git.env("TZ", "UTC").arg("-C").arg(clone);
+        let mut git = git(clone);
+        git.env("TZ", "UTC");
         git.args(["log", "-1", "--date=format-local:%Y%m%d%H%M%S"]);
         git.args(["--format=%cd%n%cD", "--"]).args(paths);
         let output = git.output().ok().filter(|output| output.status.success());

@@ -4,9 +4,10 @@
 
 use std::env;
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context, Result};
+
+use crate::build::git::git;
 
 /// The variable that names somebody else than git's configuration does.
 const VARIABLE: &str = "SIGNED_OFF_BY";
@@ -52,8 +53,8 @@ impl Identity {
 }
 
 fn configured(folder: &Path, name: &str) -> Option<String> {
-    let mut git = Command::new("git");
-    git.arg("-C").arg(folder).args(["config", "--get", name]);
+    let mut git = git(folder);
+    git.args(["config", "--get", name]);
     let output = git.output().ok().filter(|output| output.status.success())?;
     let value = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     Some(value).filter(|value| !value.is_empty())

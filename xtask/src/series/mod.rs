@@ -17,10 +17,11 @@ mod steps;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use anyhow::{ensure, Result};
 
+use crate::build::git::git;
 use crate::build::overlay::Overlay;
 use crate::build::{build_root, has_extension, source, Workspace};
 use identity::Identity;
@@ -112,8 +113,8 @@ fn base(tree: &Path) -> Result<String> {
 
 /// When the clone was last committed to, so that the same commit gives the same mails.
 fn last_change(clone: &Path) -> Option<String> {
-    let mut git = Command::new("git");
-    git.arg("-C").arg(clone).args(["log", "-1", "--format=%cI"]);
+    let mut git = git(clone);
+    git.args(["log", "-1", "--format=%cI"]);
     let output = git.output().ok().filter(|output| output.status.success())?;
     Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

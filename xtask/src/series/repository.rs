@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 
 use super::identity::Identity;
 use crate::build::command;
+use crate::build::git::git;
 use crate::build::overlay::{Overlay, Staged};
 use crate::build::scratch::Scratch;
 
@@ -160,13 +161,9 @@ impl Repository {
 
     /// git, in a folder of this repository and in no other, with nothing of the user's.
     fn command(&self, folder: &Path) -> Command {
-        let mut git = Command::new("git");
-        for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"] {
-            git.env_remove(name);
-        }
+        let mut git = git(folder);
         git.env("GIT_CONFIG_GLOBAL", "/dev/null");
         git.env("GIT_CONFIG_NOSYSTEM", "1");
-        git.arg("-C").arg(folder);
         git
     }
 }
