@@ -8,6 +8,7 @@
 
 mod checkpatch;
 pub mod identity;
+mod maintainer;
 mod message;
 mod repository;
 mod script;
@@ -49,7 +50,8 @@ pub fn series(ws: &Workspace) -> Result<ExitCode> {
     let author = Identity::wanted(&ws.root)?;
     let root = build_root(ws)?;
     let pristine = source::pristine(ws, &root)?;
-    let overlay = Overlay::plan(&ws.root, &pristine.path)?;
+    let mut overlay = Overlay::plan(&ws.root, &pristine.path)?;
+    maintainer::enter(&mut overlay, &author)?;
     series.cover = series.cover.replace(BASE, &base(&pristine.path)?);
     let stages = split::split(&overlay, &pristine.path, &series.patches)?;
     let mut repository = Repository::new(
