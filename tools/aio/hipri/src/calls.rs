@@ -160,10 +160,13 @@ pub enum Timeout {
 
 /// `io_getevents` and `io_pgetevents`.
 ///
+/// Inlined, so that the arguments stay in registers.
+///
 /// # Safety
 ///
 /// As for the calls; and unless an address is obviously none, timeout and signals must be memory
 /// where the kernel would report `EFAULT`.
+#[inline(always)]
 pub unsafe fn getevents(wait: &Wait, pass: impl FnOnce() -> KernelResult) -> KernelResult {
     let Some(context) = find(wait.id) else {
         return pass();

@@ -232,6 +232,7 @@ pub unsafe extern "C" fn io_queue_run(ctx: ContextId) -> c_int {
 /// # Safety
 ///
 /// As for libaio's functions.
+#[inline(always)]
 unsafe fn pgetevents(number: c_long, wait: [c_long; 5], set: *const SignalSet) -> c_int {
     let size = size_of::<SignalSet>();
     let signals = SignalArgument { set, size };
@@ -246,6 +247,7 @@ unsafe fn pgetevents(number: c_long, wait: [c_long; 5], set: *const SignalSet) -
 /// # Safety
 ///
 /// As for the system call.
+#[inline(always)]
 unsafe fn libaio(number: c_long, arguments: [c_long; 6]) -> c_int {
     let _errno = errno::preserve();
     // SAFETY: the caller's.
@@ -315,9 +317,12 @@ unsafe fn aio_syscall(number: c_long, arguments: [c_long; 6]) -> c_long {
 
 /// An AIO call; `None` for any other.
 ///
+/// Inlined, as most callers know the number: no choice is left there.
+///
 /// # Safety
 ///
 /// As for the system call.
+#[inline(always)]
 unsafe fn call(number: c_long, arguments: [c_long; 6]) -> Option<KernelResult> {
     let [a1, a2, a3, a4, a5, a6] = arguments;
     let id = a1 as ContextId;

@@ -58,6 +58,7 @@ pub struct Request {
 ///
 /// What `io_getevents` demands; besides, the room for events must be writable where the kernel
 /// reports that it wrote there.
+#[inline(never)] // One copy for all callers of `calls::getevents`.
 pub unsafe fn getevents(
     context: &Context,
     request: &Request,
