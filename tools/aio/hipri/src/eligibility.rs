@@ -111,6 +111,7 @@ pub enum Way {
 /// The way for an iocb; `None` stands for one whose address is not valid.
 ///
 /// Files are looked up where `verdicts` do not know them.
+#[inline]
 pub fn way(iocb: Option<&Iocb>, verdicts: &Verdicts, system: &impl System) -> Way {
     let Some(iocb) = iocb else {
         return Way::Nowhere;
@@ -130,9 +131,14 @@ pub fn way(iocb: Option<&Iocb>, verdicts: &Verdicts, system: &impl System) -> Wa
 }
 
 fn verdict(fd: u32, verdicts: &Verdicts, system: &impl System) -> Verdict {
-    if let Some(verdict) = verdicts.recall(fd) {
-        return verdict;
+    match verdicts.recall(fd) {
+        Some(verdict) => verdict,
+        None => find_out(fd, verdicts, system),
     }
+}
+
+#[cold]
+fn find_out(fd: u32, verdicts: &Verdicts, system: &impl System) -> Verdict {
     let verdict = match system.look_up(fd) {
         FileState::Pollable => Ok(()),
         FileState::Buffered => Err(Reason::Buffered),

@@ -95,6 +95,7 @@ impl<S: System> Submission<'_, S> {
 
     /// The attempt that decides for polling, if the kernel accepts it; `None` where something else
     /// was decided.
+    #[cold]
     fn send_first_flagged(&self, run: Batch) -> Option<KernelResult> {
         // A handler that submits here would wait for the attempt that it interrupted.
         let _blocked = SignalsBlocked::new(self.system);
@@ -105,6 +106,7 @@ impl<S: System> Submission<'_, S> {
         (!outrun).then_some(result)
     }
 
+    #[inline(always)]
     fn send_flagged(&self, side: Side, run: Batch) -> KernelResult {
         let run = run.first(self.context.room());
         let in_flight = self.context.in_flight(side);
@@ -123,6 +125,7 @@ impl<S: System> Submission<'_, S> {
     }
 
     /// Sends the first of a run that the kernel refused to poll, unpolled.
+    #[cold]
     fn send_refused(&self, run: Batch) -> KernelResult {
         if let Some(Some(iocb)) = run.iter().next() {
             let verdict = Err(Reason::Unsupported);
@@ -171,6 +174,7 @@ impl<S: System> Submission<'_, S> {
     }
 
     /// Sends a run as it is, of which all is counted as in flight.
+    #[inline]
     fn send_counted(&self, side: Side, run: Batch) -> KernelResult {
         let result = match self.context.on(side) {
             None => error(EINVAL),
