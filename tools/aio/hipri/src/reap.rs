@@ -24,6 +24,9 @@
 //! - as a thread wakes up for polled I/O: the wait ends with that, unless another thread reaps it;
 //! - right after a first call that looked around, if the program gave no set of signals to block. It
 //!   cannot count on more then, as the signal may as well come right before it waits.
+//!
+//! Most waits are over after their first call, so all steps towards that are inlined, and what
+//! comes after it is kept out of the way.
 
 use aio_abi::Event;
 use libc::{EINTR, EINVAL};
@@ -168,6 +171,7 @@ impl<S: System> Reading<'_, S> {
     }
 
     /// Goes on with a wait that is not over, with as many system calls as it takes.
+    #[cold]
     fn wait_on(&mut self, deadline: &Deadline) -> Result<(), KernelResult> {
         let blocked = SignalsBlocked::new(self.system);
         let signals = match self.request.signals {
@@ -240,6 +244,7 @@ impl<S: System> Reading<'_, S> {
     }
 
     /// Waits on one side for all that is missing, and lets signals through.
+    #[inline(always)]
     fn wait_for_all(
         &mut self,
         side: Side,
@@ -318,6 +323,7 @@ impl<S: System> Reading<'_, S> {
     }
 
     /// Reads events of the one side where something may complete, or none where that has changed.
+    #[inline(always)]
     fn read_at(
         &mut self,
         side: Side,
@@ -334,6 +340,7 @@ impl<S: System> Reading<'_, S> {
     }
 
     /// Reads events of one side. Returns how many the kernel wrote, our own among them.
+    #[inline(always)]
     fn read(
         &mut self,
         side: Side,
@@ -342,13 +349,20 @@ impl<S: System> Reading<'_, S> {
         signals: Signals,
     ) -> Result<usize, KernelResult> {
         let first = self.read_once(side, wanted, patience, signals)?;
-        let mut last = first;
-        while last.is_crowded {
-            last = self.read_once(side, 0, Patience::NONE, signals)?;
+        if first.is_crowded {
+            self.read_on(side, signals)?;
         }
         Ok(first.len)
     }
 
+    /// Reads on, until nothing that may be left was kept out by events of our own.
+    #[cold]
+    fn read_on(&mut self, side: Side, signals: Signals) -> Result<(), KernelResult> {
+        while self.read_once(side, 0, Patience::NONE, signals)?.is_crowded {}
+        Ok(())
+    }
+
+    #[inline(always)]
     fn read_once(
         &mut self,
         side: Side,
