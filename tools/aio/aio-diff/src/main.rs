@@ -10,11 +10,13 @@ mod abi;
 mod claim;
 mod compare;
 mod describe;
+mod difference;
 mod execute;
 mod generate;
 mod program;
 mod random;
 mod record;
+mod round;
 mod session;
 mod shrink;
 
@@ -176,7 +178,7 @@ fn dispatch(verb: Verb) -> Result<()> {
             times,
             hipri,
         } => {
-            let programs = session::read_programs(&programs)?;
+            let programs = round::read_programs(&programs)?;
             let executor = Executor {
                 places: places.into(),
                 times,

@@ -12,27 +12,22 @@
 //! - `session` is what is known so far,
 //! - `report` is the outcome, for programs to read.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{BufReader, BufWriter, Write};
-use std::ops::Range;
-use std::path::{Path, PathBuf};
-use std::{iter, mem};
+use std::fs;
+use std::io::Write;
+use std::mem;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::compare::{compare, compare_outcomes, Comparison, Outcomes, Split};
-use crate::describe::{parted, program_text};
+use crate::compare::{Comparison, Split};
+use crate::difference::Difference;
 use crate::generate::{self, Purpose};
 use crate::program::Program;
-use crate::record::{read_all, Record};
-use crate::shrink::{size, variants};
+use crate::round::{create, write_programs, Round};
 
 /// No more than this many programs are looked into; all others are told of as they are.
 const MOST_LOOKED_INTO: usize = 4;
-/// How often a program is run again on both kernels, before they are said to differ in it.
-const REPEATS: usize = 30;
 /// After this many rounds what is left is small enough.
 const MOST_ROUNDS: u32 = 8;
 
@@ -42,29 +37,6 @@ struct Session {
     round: u32,
     report: Report,
     differences: Vec<Difference>,
-}
-
-/// A program that came out differently.
-#[derive(Debug, Deserialize, Serialize)]
-struct Difference {
-    /// The smallest one so far.
-    program: Program,
-    /// What the reference made of it.
-    reference: Vec<String>,
-    /// What the other kernel made of it.
-    candidate: Vec<String>,
-    standing: Standing,
-}
-
-/// What is to be done about a difference.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-enum Standing {
-    /// It was seen once: the program is run again.
-    Doubtful,
-    /// It was seen again: smaller variants are run.
-    Confirmed,
-    /// There is nothing more to try.
-    Finished { confirmed: bool },
 }
 
 /// The outcome of a session.
@@ -116,8 +88,7 @@ pub fn judge(folder: &Path) -> Result<Report> {
     let round = Round::read(folder)?;
     match session.round {
         0 => session.take_first(&round),
-        1 => session.take_repeats(&round),
-        _ => session.take_variants(&round),
+        _ => session.take_next(&round),
     }
     session.round += 1;
     if session.round >= MOST_ROUNDS {
@@ -131,42 +102,12 @@ pub fn judge(folder: &Path) -> Result<Report> {
     Ok(session.report)
 }
 
-/// What came of programs, by their numbers.
-type Records = BTreeMap<usize, Record>;
-
-/// The programs of a round and what came of them.
-struct Round {
-    programs: Vec<Program>,
-    reference: Records,
-    candidate: Records,
-}
-
-impl Round {
-    fn read(folder: &Path) -> Result<Self> {
-        Ok(Self {
-            programs: read_programs(&folder.join("programs"))?,
-            reference: read_records(&folder.join("reference"))?,
-            candidate: read_records(&folder.join("candidate"))?,
-        })
-    }
-
-    fn comparison(&self, number: usize) -> Comparison {
-        compare(self.reference.get(&number), self.candidate.get(&number))
-    }
-
-    /// The difference that the program with this number shows, if it does.
-    fn difference(&self, number: usize) -> Option<Difference> {
-        if !matches!(self.comparison(number), Comparison::Different(_)) {
-            return None;
-        }
-        let reference = self.reference.get(&number)?.runs.first()?;
-        let candidate = &self.candidate.get(&number)?.runs;
-        Some(Difference {
-            program: self.programs.get(number)?.clone(),
-            reference: reference.clone(),
-            candidate: candidate.iter().find(|run| *run != reference)?.clone(),
-            standing: Standing::Doubtful,
-        })
+impl Report {
+    /// Says of a program that the reference does not agree with itself.
+    fn add_unstable(&mut self, program: &Program, split: &Split) {
+        let Split { one, other } = split;
+        let text = format!("{:#018x}: \"{one}\" and then \"{other}\"", program.seed);
+        self.unstable.push(text);
     }
 }
 
@@ -176,12 +117,10 @@ impl Session {
             match round.comparison(number) {
                 Comparison::Equal => self.report.compared += 1,
                 Comparison::Missing => self.report.missing += 1,
-                Comparison::Unstable(split) => {
-                    self.report.unstable.push(unstable_text(program, &split));
-                }
+                Comparison::Unstable(split) => self.report.add_unstable(program, &split),
                 Comparison::Different(_) => {
                     self.report.compared += 1;
-                    self.differences.extend(round.difference(number));
+                    self.differences.extend(Difference::of(round, number));
                 }
             }
         }
@@ -189,32 +128,19 @@ impl Session {
         others.for_each(Difference::finish);
     }
 
-    /// Takes in the repeats of all differences that were seen once, in their order.
-    fn take_repeats(&mut self, round: &Round) {
+    /// Takes in what came of the programs that each difference wanted to be run, in their order.
+    fn take_next(&mut self, round: &Round) {
         let mut start = 0;
         for mut difference in mem::take(&mut self.differences) {
-            if difference.standing == Standing::Doubtful {
-                let repeats = start..start + REPEATS;
-                start = repeats.end;
-                if let Some(split) = difference.take_repeats(round, repeats) {
+            let numbers = start..start + difference.next_programs().len();
+            start = numbers.end;
+            match difference.take(round, numbers) {
+                None => self.differences.push(difference),
+                Some(split) => {
                     self.report.compared -= 1;
-                    let text = unstable_text(&difference.program, &split);
-                    self.report.unstable.push(text);
-                    continue;
+                    self.report.add_unstable(&difference.program, &split);
                 }
             }
-            self.differences.push(difference);
-        }
-    }
-
-    /// Takes in the variants of all differences that are being shrunk, in their order.
-    fn take_variants(&mut self, round: &Round) {
-        let mut start = 0;
-        let shrinking = |one: &&mut Difference| one.standing == Standing::Confirmed;
-        for difference in self.differences.iter_mut().filter(shrinking) {
-            let end = start + variants(&difference.program).len();
-            difference.take_variants(round, start..end);
-            start = end;
         }
     }
 
@@ -238,119 +164,6 @@ impl Session {
     }
 }
 
-impl Difference {
-    /// Takes in what came of the program when it was run again, as the programs with these numbers.
-    /// Returns how the reference parts with itself if the program proves nothing.
-    fn take_repeats(&mut self, round: &Round, repeats: Range<usize>) -> Option<Split> {
-        let mut reference = outcomes(&round.reference, repeats.clone());
-        reference.insert(&self.reference);
-        let again = outcomes(&round.candidate, repeats);
-        let mut candidate = again.clone();
-        candidate.insert(&self.candidate);
-        if let Comparison::Unstable(split) = compare_outcomes(&reference, &candidate) {
-            return Some(split);
-        }
-        self.standing = match compare_outcomes(&reference, &again) {
-            Comparison::Different(_) => Standing::Confirmed,
-            _ => Standing::Finished { confirmed: false },
-        };
-        None
-    }
-
-    /// Takes in what came of the variants, which are the programs with these numbers.
-    fn take_variants(&mut self, round: &Round, variants: Range<usize>) {
-        let smallest = variants
-            .filter_map(|number| round.difference(number))
-            .min_by_key(|difference| size(&difference.program));
-        match smallest {
-            Some(smaller) => {
-                *self = Self {
-                    standing: Standing::Confirmed,
-                    ..smaller
-                }
-            }
-            None => self.finish(),
-        }
-    }
-
-    /// What is to be run next because of it.
-    fn next_programs(&self) -> Vec<Program> {
-        match self.standing {
-            Standing::Doubtful => iter::repeat_n(self.program.clone(), REPEATS).collect(),
-            Standing::Confirmed => variants(&self.program),
-            Standing::Finished { .. } => Vec::new(),
-        }
-    }
-
-    fn finish(&mut self) {
-        let confirmed = match self.standing {
-            Standing::Doubtful => false,
-            Standing::Confirmed => true,
-            Standing::Finished { confirmed } => confirmed,
-        };
-        self.standing = Standing::Finished { confirmed };
-    }
-
-    fn is_finished(&self) -> bool {
-        matches!(self.standing, Standing::Finished { .. })
-    }
-
-    fn text(&self) -> Vec<String> {
-        let mut lines = program_text(&self.program);
-        if self.standing == (Standing::Finished { confirmed: false }) {
-            lines.push("it came out differently once only".to_owned());
-        }
-        lines.push("what both say, what the reference says (-) and the other one (+):".to_owned());
-        lines.extend(parted(&self.reference, &self.candidate));
-        lines
-    }
-}
-
-/// All that came of the programs with these numbers.
-fn outcomes(records: &Records, numbers: Range<usize>) -> Outcomes<'_> {
-    records
-        .range(numbers)
-        .flat_map(|(_, record)| record.runs.iter().map(Vec::as_slice))
-        .collect()
-}
-
-/// Says of a program that the reference does not agree with itself.
-fn unstable_text(program: &Program, split: &Split) -> String {
-    let Split { one, other } = split;
-    format!("{:#018x}: \"{one}\" and then \"{other}\"", program.seed)
-}
-
-/// Reads programs, one a line.
-pub fn read_programs(path: &Path) -> Result<Vec<Program>> {
-    let text =
-        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    text.lines()
-        .map(|line| {
-            serde_json::from_str(line)
-                .with_context(|| format!("{} has a line that is no program", path.display()))
-        })
-        .collect()
-}
-
-fn write_programs(folder: &Path, programs: &[Program]) -> Result<()> {
-    let mut file = create(&folder.join("programs"))?;
-    for program in programs {
-        serde_json::to_writer(&mut file, program)?;
-        writeln!(file)?;
-    }
-    Ok(file.flush()?)
-}
-
-fn read_records(path: &PathBuf) -> Result<Records> {
-    let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(read_all(BufReader::new(file))?)
-}
-
-fn create(path: &Path) -> Result<BufWriter<File>> {
-    let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(BufWriter::new(file))
-}
-
 fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let mut file = create(path)?;
     serde_json::to_writer(&mut file, value)?;
@@ -366,8 +179,12 @@ fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
     use crate::program::{Call, Step};
+    use crate::record::Record;
+    use crate::round::read_programs;
 
     /// A folder that goes with the test.
     struct Folder(PathBuf);
@@ -492,7 +309,7 @@ mod tests {
         let [lines] = &report.differences[..] else {
             panic!("{report:#?}");
         };
-        assert!(lines.contains(&"it came out differently once only".to_owned()));
+        assert!(lines.contains(&"this was seen once".to_owned()));
         assert!(lines.contains(&"+ lucky".to_owned()));
     }
 
