@@ -149,24 +149,29 @@ impl KernelMake<'_> {
         }
         let is_first = !self.objects.join("vmlinux").exists();
         let _ = fs::remove_file(&stamp);
-        let mut progress = if is_first {
+        let progress = if is_first {
             Progress::towards("kernel", beside(self.objects, ".count"), OBJECTS_ESTIMATE)
         } else {
             Progress::open_ended("kernel")
         };
         let make = self.command(&[self.architecture.image_name()])?;
-        let result = run_logged(make, log, |line| {
-            if let Some(object) = built_object(line) {
-                progress.step(object);
-            }
-        });
-        match result {
-            Ok(()) => progress.finish(),
-            Err(_) => progress.abandon(),
-        }
-        result?;
+        run_shown(make, log, progress)?;
         Ok(fs::write(&stamp, key)?)
     }
+}
+
+/// Runs a make with its output in `log`, and each object that it makes as a step of `progress`.
+pub fn run_shown(make: Command, log: &Path, mut progress: Progress) -> Result<()> {
+    let result = run_logged(make, log, |line| {
+        if let Some(object) = built_object(line) {
+            progress.step(object);
+        }
+    });
+    match result {
+        Ok(()) => progress.finish(),
+        Err(_) => progress.abandon(),
+    }
+    result
 }
 
 /// Runs a step with its output in `log`; a failure shows what matters of it.
@@ -194,7 +199,7 @@ pub fn read_text(path: impl AsRef<Path>) -> Result<String> {
 }
 
 /// The object that a line of make's output says is being made: `  CC      fs/aio.o`.
-pub fn built_object(line: &str) -> Option<&str> {
+fn built_object(line: &str) -> Option<&str> {
     let (verb, object) = line.strip_prefix("  ")?.split_once(' ')?;
     let is_verb = verb.starts_with(|c: char| c.is_ascii_uppercase())
         && verb

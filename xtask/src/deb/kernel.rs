@@ -16,7 +16,7 @@ use anyhow::{ensure, Result};
 use super::configuration::Base;
 use super::version::{package_version, LastChange};
 use super::{packages_in, publish};
-use crate::build::kmake::{built_object, read_text, run_logged, Compiler, RESOLVED};
+use crate::build::kmake::{read_text, run_logged, run_shown, Compiler, RESOLVED};
 use crate::build::lock::{self, CacheLock};
 use crate::build::overlay::Overlay;
 use crate::build::progress::Progress;
@@ -201,17 +201,8 @@ impl<'a> Builder<'a> {
         make.env("DEBFULLNAME", &self.maintainer.name);
         make.env("DEBEMAIL", &self.maintainer.email);
         let memory = beside(&self.folder, ".count");
-        let mut progress = Progress::towards("kernel packages", memory, OBJECTS_ESTIMATE);
-        let result = run_logged(make, log, |line| {
-            if let Some(object) = built_object(line) {
-                progress.step(object);
-            }
-        });
-        match result {
-            Ok(()) => progress.finish(),
-            Err(_) => progress.abandon(),
-        }
-        result?;
+        let progress = Progress::towards("kernel packages", memory, OBJECTS_ESTIMATE);
+        run_shown(make, log, progress)?;
         Ok(fs::write(&stamp, version)?)
     }
 }
