@@ -281,31 +281,25 @@ mod tests {
         }
     }
 
-    /// What a program came to that was run at a moment of luck.
-    fn lucky_run(program: &Program) -> Vec<String> {
-        let mut lines = good_run(program);
-        lines.push("lucky".to_owned());
-        lines
+    /// A kernel that makes more of the program with this number.
+    fn lucky_at(lucky: usize) -> impl Fn(usize, &Program) -> Vec<String> {
+        move |number, program| {
+            let mut lines = good_run(program);
+            lines.extend((number == lucky).then(|| "lucky".to_owned()));
+            lines
+        }
     }
 
     #[test]
     fn a_program_that_races_is_no_difference() {
-        let races = |number: usize, program: &Program| match number == 7 {
-            true => lucky_run(program),
-            false => good_run(program),
-        };
-        let report = outcome("races", &races, &good);
+        let report = outcome("races", &lucky_at(7), &good);
         assert!(report.differences.is_empty(), "{report:#?}");
         assert_eq!((report.compared, report.unstable.len()), (59, 1));
     }
 
     #[test]
     fn what_only_one_kernel_ever_did_is_told_of() {
-        let once = |number: usize, program: &Program| match number == 59 {
-            true => lucky_run(program),
-            false => good_run(program),
-        };
-        let report = outcome("once", &good, &once);
+        let report = outcome("once", &good, &lucky_at(59));
         let [lines] = &report.differences[..] else {
             panic!("{report:#?}");
         };
