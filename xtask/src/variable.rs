@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Numbers in the environment, by which a user asks for more or for other things.
+//! What variables of the environment say, by which a user asks for more or for other things.
 
 use std::env;
 use std::ops::RangeInclusive;
 
-use anyhow::{ensure, Context, Result};
+use anyhow::{bail, ensure, Context, Result};
 
 /// The number that an environment variable has, in decimal or behind `0x`.
 pub fn number(name: &str, default: u64) -> Result<u64> {
@@ -32,6 +32,15 @@ fn require_within(name: &str, number: u64, allowed: &RangeInclusive<u64>) -> Res
     Ok(())
 }
 
+/// What the value of `CHECK` says, where it is set.
+pub fn is_check_wanted(value: &str) -> Result<bool> {
+    match value {
+        "1" => Ok(true),
+        "" | "0" => Ok(false),
+        other => bail!("CHECK={other} is neither 0 nor 1"),
+    }
+}
+
 fn parse(text: &str) -> Option<u64> {
     match text.strip_prefix("0x") {
         Some(digits) => u64::from_str_radix(digits, 16).ok(),
@@ -42,6 +51,13 @@ fn parse(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_check_is_wanted_by_a_one() {
+        assert!(is_check_wanted("1").unwrap());
+        assert!(!is_check_wanted("").unwrap() && !is_check_wanted("0").unwrap());
+        assert!(is_check_wanted("yes").is_err());
+    }
 
     #[test]
     fn numbers_are_decimal_or_hexadecimal() {

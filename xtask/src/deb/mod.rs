@@ -16,10 +16,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{bail, ensure, Context, Result};
+use anyhow::{ensure, Context, Result};
 
 use crate::build::{build_root, has_extension, Flavour, Workspace};
 use crate::series::identity::Identity;
+use crate::variable;
 use configuration::Base;
 
 /// The variable that has the packages installed and tried.
@@ -34,7 +35,7 @@ pub fn deb(ws: &Workspace, flavour: Flavour) -> Result<ExitCode> {
         flavour == Flavour::Rust,
         "KERNEL=c is Debian's own kernel: install its packages instead"
     );
-    let is_checked = is_wanted(&env::var(CHECK).unwrap_or_default())?;
+    let is_checked = variable::is_check_wanted(&env::var(CHECK).unwrap_or_default())?;
     let base = Base::wanted()?;
     let maintainer = maintainer(ws);
     let root = build_root(ws)?;
@@ -51,14 +52,6 @@ pub fn deb(ws: &Workspace, flavour: Flavour) -> Result<ExitCode> {
     }
     println!("to install them: apt install build/deb/*.deb");
     Ok(ExitCode::SUCCESS)
-}
-
-fn is_wanted(check: &str) -> Result<bool> {
-    match check {
-        "1" => Ok(true),
-        "" | "0" => Ok(false),
-        other => bail!("CHECK={other} is neither 0 nor 1"),
-    }
 }
 
 fn maintainer(ws: &Workspace) -> Identity {
@@ -110,13 +103,6 @@ fn size(file: &Path) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_check_is_wanted_by_a_one() {
-        assert!(is_wanted("1").unwrap());
-        assert!(!is_wanted("").unwrap() && !is_wanted("0").unwrap());
-        assert!(is_wanted("yes").is_err());
-    }
 
     #[test]
     fn older_packages_do_not_stay() {

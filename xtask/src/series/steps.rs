@@ -19,6 +19,7 @@ use crate::build::lock::{self, CacheLock};
 use crate::build::overlay::Overlay;
 use crate::build::source::Pristine;
 use crate::build::{beside, config, key, seed, stage, BuildRoot, Flavour, Workspace};
+use crate::variable;
 use crate::vm::{kernel_message, Boot, Host, Job};
 
 /// The fragment under `configs/` with the unit tests.
@@ -203,12 +204,14 @@ fn suites(console: &str) -> Result<usize> {
 
 /// The steps to check of `count`, by the values of `CHECK` and `STEPS`, empty where unset.
 pub fn wanted(check: &str, list: &str, count: usize) -> Result<Vec<Step>> {
-    match check {
-        "1" => chosen(list, count),
-        "" | "0" if list.is_empty() => Ok(Vec::new()),
-        "" | "0" => bail!("STEPS={list} says what CHECK=1 is to check, but CHECK is not 1"),
-        other => bail!("CHECK={other} is neither 0 nor 1"),
+    if variable::is_check_wanted(check)? {
+        return chosen(list, count);
     }
+    ensure!(
+        list.is_empty(),
+        "STEPS={list} says what CHECK=1 is to check, but CHECK is not 1"
+    );
+    Ok(Vec::new())
 }
 
 /// The steps that a list with commas names, of `count`; all of them if it is empty.
