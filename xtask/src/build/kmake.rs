@@ -16,6 +16,9 @@ use super::{beside, command, config, key, Architecture};
 /// Objects of a whole kernel when nothing better is known.
 const OBJECTS_ESTIMATE: u64 = 2450;
 
+/// Where make sees the object tree.
+const OBJECTS: &str = "/out";
+
 /// How much of a failed build's output is shown.
 const SHOWN_LINES: usize = 30;
 
@@ -41,6 +44,15 @@ pub enum Compiler {
     Llvm,
     /// GCC and the binutils.
     Gcc,
+}
+
+/// What a configuration is before fragments are merged into it.
+#[derive(Clone, Copy, Debug)]
+pub enum Start<'a> {
+    /// Everything off that can be off: allnoconfig.
+    Nothing,
+    /// The configuration in this file.
+    File(&'a Path),
 }
 
 impl Compiler {
@@ -72,46 +84,63 @@ impl Compiler {
 impl KernelMake<'_> {
     /// `make` with `arguments` (targets and variables) on all processors.
     pub fn command(&self, arguments: &[&str]) -> Result<Command> {
+        Ok(self.make(self.inside()?, OBJECTS, arguments))
+    }
+
+    /// The same where `inside` leads, which sees the object tree at `objects`.
+    pub fn make(&self, mut inside: Command, objects: &str, arguments: &[&str]) -> Command {
         let jobs = available_parallelism().map_or(1, usize::from);
-        let mut command = self.inside()?;
-        command.args(["make", "O=/out"]);
-        command.args(self.architecture.make_variables());
-        command.args(self.compiler.variables(self.architecture));
-        command.arg(format!("-j{jobs}")).args(arguments);
-        Ok(command)
+        inside.args(["make", &format!("O={objects}")]);
+        inside.args(self.architecture.make_variables());
+        inside.args(self.compiler.variables(self.architecture));
+        inside.arg(format!("-j{jobs}")).args(arguments);
+        inside
     }
 
     /// A command in the source folder `/src`, objects at `/out`, still lacking its program.
     pub fn inside(&self) -> Result<Command> {
         fs::create_dir_all(self.objects)?;
-        let mut command = self.root.command(&[(self.objects, "/out")], "/src");
+        let mut command = self.root.command(&[(self.objects, OBJECTS)], "/src");
         command.arg("--ro-bind").arg(self.tree).arg("/src");
         Ok(command)
     }
 
-    /// Resolves `fragments` into the object tree's `.config`, if they or `inputs` changed.
+    /// Resolves `start` with `fragments` into the object tree's `.config`, if any of that or
+    /// `inputs` changed.
     ///
     /// `inputs` is a key of whatever else decides which symbols there are. Fails naming each line
     /// of the fragments that did not survive.
-    pub fn configure(&self, fragments: &[PathBuf], inputs: &str, log: &Path) -> Result<()> {
+    pub fn configure(
+        &self,
+        start: Start<'_>,
+        fragments: &[PathBuf],
+        inputs: &str,
+        log: &Path,
+    ) -> Result<()> {
         let texts = fragments
             .iter()
             .map(read_text)
             .collect::<Result<Vec<_>>>()?;
-        let key = key::of(texts.iter().map(String::as_str).chain([inputs]));
+        let start = match start {
+            Start::Nothing => None,
+            Start::File(path) => Some(read_text(path)?),
+        };
+        let parts = texts.iter().map(String::as_str).chain([inputs]);
+        let key = key::of(parts.chain(start.as_deref()));
         let stamp = self.objects.join(".configured-from");
         if fs::read_to_string(&stamp).is_ok_and(|old| old == key) {
             return Ok(());
         }
         fs::create_dir_all(self.objects)?;
         fs::write(self.objects.join("fragment.config"), texts.concat())?;
-        self.resolve(log)?;
+        self.resolve(start.as_deref(), log)?;
         let resolved = self.objects.join(RESOLVED);
         let lost = config::lost(&texts, &read_text(&resolved)?);
         if !lost.is_empty() {
             let fragments = fragments.iter().map(|path| path.display().to_string());
             bail!(
-                "the kernel's configuration does not honour {}: fix its dependencies in {}",
+                "the kernel's configuration does not honour {}: it lacks what these depend on; \
+                 they come from {}",
                 lost.join(", "),
                 fragments.collect::<Vec<_>>().join(" or ")
             );
@@ -121,21 +150,20 @@ impl KernelMake<'_> {
         Ok(fs::write(&stamp, key)?)
     }
 
-    /// allnoconfig, then the fragments, then the defaults of what they made visible.
-    fn resolve(&self, log: &Path) -> Result<()> {
-        let variable = format!("KCONFIG_CONFIG=/out/{RESOLVED}");
-        let mut merge = self.inside()?;
-        merge.env("KCONFIG_CONFIG", format!("/out/{RESOLVED}"));
-        merge.args(["scripts/kconfig/merge_config.sh", "-m", "-O", "/out"]);
-        merge.args([&format!("/out/{RESOLVED}"), "/out/fragment.config"]);
-        for step in [
-            self.command(&[&variable, "allnoconfig"])?,
-            merge,
-            self.command(&[&variable, "olddefconfig"])?,
-        ] {
-            run_logged(step, log, |_| ())?;
+    /// `start` or allnoconfig, then the fragments, then the defaults of what they made visible.
+    fn resolve(&self, start: Option<&str>, log: &Path) -> Result<()> {
+        let out = |name: &str| format!("{OBJECTS}/{name}");
+        let variable = format!("KCONFIG_CONFIG={}", out(RESOLVED));
+        match start {
+            Some(text) => fs::write(self.objects.join(RESOLVED), text)?,
+            None => run_logged(self.command(&[&variable, "allnoconfig"])?, log, |_| ())?,
         }
-        Ok(())
+        let mut merge = self.inside()?;
+        merge.env("KCONFIG_CONFIG", out(RESOLVED));
+        merge.args(["scripts/kconfig/merge_config.sh", "-m", "-O", OBJECTS]);
+        merge.args([out(RESOLVED), out("fragment.config")]);
+        run_logged(merge, log, |_| ())?;
+        run_logged(self.command(&[&variable, "olddefconfig"])?, log, |_| ())
     }
 
     /// Builds the image if what `key` stands for is not what the objects were built from.
@@ -189,7 +217,7 @@ pub fn run_logged(mut command: Command, log: &Path, seen: impl FnMut(&str)) -> R
 }
 
 /// Where a configuration is resolved before it takes the place of the one in use.
-pub const RESOLVED: &str = ".config.resolved";
+const RESOLVED: &str = ".config.resolved";
 
 /// The text of a file, with what is no UTF-8 replaced.
 pub fn read_text(path: impl AsRef<Path>) -> Result<String> {

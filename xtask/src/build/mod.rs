@@ -33,7 +33,7 @@ use std::process::Command;
 use anyhow::{bail, Context, Result};
 
 pub use architecture::Architecture;
-use kmake::{Compiler, KernelMake};
+use kmake::{Compiler, KernelMake, Start};
 use lock::CacheLock;
 pub use root::{build_root, BuildRoot};
 use stage::Stage;
@@ -193,9 +193,10 @@ impl KernelTree {
         };
         fs::create_dir_all(&ws.build)?;
         let log = ws.build.join(format!("config-{variant}.log"));
+        let symbols = &kernel.stage.kconfig_key;
         kernel
             .make(root)
-            .configure(&fragments, &kernel.stage.kconfig_key, &log)?;
+            .configure(Start::Nothing, &fragments, symbols, &log)?;
         Ok(kernel)
     }
 

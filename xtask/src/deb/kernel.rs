@@ -8,20 +8,18 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::thread::available_parallelism;
 
-use anyhow::{ensure, Result};
+use anyhow::Result;
 
 use super::configuration::Base;
 use super::version::{package_version, LastChange};
 use super::{packages_in, publish};
-use crate::build::kmake::{read_text, run_logged, run_shown, Compiler, RESOLVED};
+use crate::build::kmake::{read_text, run_shown, Compiler, KernelMake, Start};
 use crate::build::lock::{self, CacheLock};
 use crate::build::overlay::Overlay;
 use crate::build::progress::Progress;
 use crate::build::source::{self, Pristine};
-use crate::build::{beside, config, key, stage, BuildRoot, Workspace};
+use crate::build::{beside, key, stage, BuildRoot, Workspace};
 use crate::series::identity::Identity;
 
 /// The name of the object tree.
@@ -49,8 +47,10 @@ struct Builder<'a> {
     pristine: Pristine,
     overlay: Overlay,
     tree: PathBuf,
-    /// Packages land here; the object tree is in it.
+    /// Packages land here.
     folder: PathBuf,
+    /// The object tree, which is in that folder: where packages land is not for us to choose.
+    objects: PathBuf,
     _lock: CacheLock,
 }
 
@@ -91,7 +91,8 @@ impl<'a> Builder<'a> {
         let overlay = Overlay::plan(&ws.root, &pristine.path)?;
         copy_source(ws, &pristine, &overlay, &tree)?;
         let folder = pristine.objects_folder(ws, root, &format!("deb-{}", base.name()));
-        fs::create_dir_all(folder.join(OBJECTS))?;
+        let objects = folder.join(OBJECTS);
+        fs::create_dir_all(&objects)?;
         Ok(Self {
             ws,
             root,
@@ -101,80 +102,39 @@ impl<'a> Builder<'a> {
             overlay,
             tree,
             folder,
+            objects,
             _lock: lock,
         })
     }
 
-    /// The object tree.
-    fn objects(&self) -> PathBuf {
-        self.folder.join(OBJECTS)
-    }
-
-    /// A command in the source tree, still lacking its program.
-    fn inside(&self) -> Command {
-        let mut command = self.root.command(&[(&self.folder, "/deb")], "/src");
-        command.arg("--ro-bind").arg(&self.tree).arg("/src");
-        command
-    }
-
-    /// `make` on all processors.
-    fn make(&self, arguments: &[&str]) -> Command {
-        let jobs = available_parallelism().map_or(1, usize::from);
-        let mut make = self.inside();
-        make.args(["make", &format!("O=/deb/{OBJECTS}")]);
-        make.args(Compiler::Llvm.variables(self.ws.architecture));
-        make.arg(format!("-j{jobs}")).args(arguments);
-        make
+    /// The kernel's make.
+    fn make(&self) -> KernelMake<'_> {
+        KernelMake {
+            root: self.root,
+            tree: &self.tree,
+            objects: &self.objects,
+            compiler: Compiler::Llvm,
+            architecture: self.ws.architecture,
+        }
     }
 
     /// Resolves the configuration, if anything that decides it changed, and returns it.
     ///
     /// Fails naming each line of the fragments that did not survive.
     fn configure(&self, log: &Path) -> Result<String> {
-        let base = read_text(self.base.file(self.ws, self.root)?)?;
-        let fragments = self.fragments()?;
+        let base = self.base.file(self.ws, self.root)?;
         let symbols = key::of([&self.pristine.generation, &self.overlay.kconfig_key()]);
-        let parts = [base.as_str(), &symbols].into_iter();
-        let key = key::of(parts.chain(fragments.iter().map(String::as_str)));
-        let config = self.objects().join(".config");
-        let stamp = self.objects().join(".configured-from");
-        if fs::read_to_string(&stamp).is_ok_and(|old| old == key) {
-            return read_text(config);
-        }
-        fs::write(self.objects().join("base.config"), base)?;
-        fs::write(self.objects().join("fragment.config"), fragments.concat())?;
-        self.resolve(log)?;
-        let resolved = read_text(self.objects().join(RESOLVED))?;
-        let lost = config::lost(&fragments, &resolved);
-        ensure!(
-            lost.is_empty(),
-            "the {} configuration does not honour {}: it lacks what these depend on",
-            self.base.name(),
-            lost.join(", ")
-        );
-        fs::write(config, &resolved)?;
-        fs::write(&stamp, key)?;
-        Ok(resolved)
+        self.make()
+            .configure(Start::File(&base), &self.fragments(), &symbols, log)?;
+        read_text(self.objects.join(".config"))
     }
 
-    /// The texts that are merged into the base, those that `MODE` asks for last.
-    fn fragments(&self) -> Result<Vec<String>> {
+    /// What is merged into the base, that which `MODE` asks for last.
+    fn fragments(&self) -> Vec<PathBuf> {
         let more = self.ws.fragments();
         let names = FRAGMENTS.iter().chain(&more);
         let path = |name| self.ws.root.join("configs").join(format!("{name}.config"));
-        names.map(|name| read_text(path(name))).collect()
-    }
-
-    /// The base, then the fragments, then the defaults of what is not in them.
-    fn resolve(&self, log: &Path) -> Result<()> {
-        let out = |name: &str| format!("/deb/{OBJECTS}/{name}");
-        let variable = format!("KCONFIG_CONFIG={}", out(RESOLVED));
-        let mut merge = self.inside();
-        merge.env("KCONFIG_CONFIG", out(RESOLVED));
-        merge.args(["scripts/kconfig/merge_config.sh", "-m", "-O", &out("")]);
-        merge.args([out("base.config"), out("fragment.config")]);
-        run_logged(merge, log, |_| ())?;
-        run_logged(self.make(&[&variable, "olddefconfig"]), log, |_| ())
+        names.map(path).collect()
     }
 
     /// The version of the packages: a revision comes last, which the kernel takes for the number of
@@ -195,7 +155,15 @@ impl<'a> Builder<'a> {
         let _ = fs::remove_file(&stamp);
         super::empty(&self.folder)?;
         let name = format!("LOCALVERSION=-{NAME}-{}", self.base.name());
-        let mut make = self.make(&[&name, "DPKG_FLAGS=--no-check-builddeps", "bindeb-pkg"]);
+        let arguments = [
+            name.as_str(),
+            "DPKG_FLAGS=--no-check-builddeps",
+            "bindeb-pkg",
+        ];
+        let mut inside = self.make().inside()?;
+        inside.arg("--bind").arg(&self.folder).arg("/deb");
+        let objects = format!("/deb/{OBJECTS}");
+        let mut make = self.make().make(inside, &objects, &arguments);
         make.env("KDEB_PKGVERSION", version);
         make.env("KDEB_CHANGELOG_DIST", "trixie");
         make.env("DEBFULLNAME", &self.maintainer.name);

@@ -14,7 +14,7 @@ use anyhow::{bail, ensure, Context, Result};
 
 use super::message::Patch;
 use super::script::Step;
-use crate::build::kmake::{Compiler, KernelMake};
+use crate::build::kmake::{Compiler, KernelMake, Start};
 use crate::build::lock::{self, CacheLock};
 use crate::build::overlay::Overlay;
 use crate::build::source::Pristine;
@@ -126,7 +126,7 @@ impl Builder<'_> {
         let fragment = self.fragment(step, overlay, whole)?;
         let symbols = key::of([&self.pristine.generation, &overlay.kconfig_key()]);
         let content = key::of([&self.pristine.generation, &overlay.key()]);
-        make.configure(&[fragment], &symbols, &log("config"))?;
+        make.configure(Start::Nothing, &[fragment], &symbols, &log("config"))?;
         let log = log("build");
         make.image(&content, &log)
             .with_context(|| format!("after patch {step}"))?;
