@@ -11,3 +11,8 @@ section() {
 	"$@"
 	printf '\n@status %s\n' $?
 }
+
+# try COMMAND...: up to the first that fails, with all that it runs in the report
+try() {
+	(set -ex; "$@") 2>&1
+}
