@@ -24,6 +24,7 @@ const DEBIAN: Debian = Debian {
     label: "clean Debian",
     setup: Packages::Installed("apt"),
     packages: &[
+        "bpftrace",
         "dbus",
         "e2fsprogs",
         "fio",
