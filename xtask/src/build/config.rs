@@ -16,10 +16,13 @@ pub fn fragments(ws: &Workspace, flavour: Flavour, extra: &[&str]) -> Result<Vec
         // The same but for the one symbol that the pristine tree has not.
         Flavour::C => &["rust"],
     };
-    ["base", ws.architecture.fragment()]
-        .iter()
-        .chain(product)
-        .chain(extra)
+    let base = ["base", ws.architecture.fragment()];
+    files(ws, base.iter().chain(product).chain(extra))
+}
+
+/// The files of the fragments called `names`.
+pub fn files<'a>(ws: &Workspace, names: impl Iterator<Item = &'a &'a str>) -> Result<Vec<PathBuf>> {
+    names
         .map(|name| {
             let path = ws.root.join("configs").join(format!("{name}.config"));
             ensure!(

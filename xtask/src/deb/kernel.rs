@@ -19,7 +19,7 @@ use crate::build::lock::{self, CacheLock};
 use crate::build::overlay::Overlay;
 use crate::build::progress::Progress;
 use crate::build::source::{self, Pristine};
-use crate::build::{beside, key, stage, BuildRoot, Workspace};
+use crate::build::{beside, config, key, stage, BuildRoot, Workspace};
 use crate::series::identity::Identity;
 
 /// The name of the object tree.
@@ -123,18 +123,13 @@ impl<'a> Builder<'a> {
     /// Fails naming each line of the fragments that did not survive.
     fn configure(&self, log: &Path) -> Result<String> {
         let base = self.base.file(self.ws, self.root)?;
+        // What MODE asks for comes last.
+        let more = self.ws.fragments();
+        let fragments = config::files(self.ws, FRAGMENTS.iter().chain(&more))?;
         let symbols = key::of([&self.pristine.generation, &self.overlay.kconfig_key()]);
         self.make()
-            .configure(Start::File(&base), &self.fragments(), &symbols, log)?;
+            .configure(Start::File(&base), &fragments, &symbols, log)?;
         read_text(self.objects.join(".config"))
-    }
-
-    /// What is merged into the base, that which `MODE` asks for last.
-    fn fragments(&self) -> Vec<PathBuf> {
-        let more = self.ws.fragments();
-        let names = FRAGMENTS.iter().chain(&more);
-        let path = |name| self.ws.root.join("configs").join(format!("{name}.config"));
-        names.map(path).collect()
     }
 
     /// The version of the packages: a revision comes last, which the kernel takes for the number of
@@ -160,10 +155,11 @@ impl<'a> Builder<'a> {
             "DPKG_FLAGS=--no-check-builddeps",
             "bindeb-pkg",
         ];
-        let mut inside = self.make().inside()?;
+        let kernel = self.make();
+        let mut inside = kernel.inside()?;
         inside.arg("--bind").arg(&self.folder).arg("/deb");
         let objects = format!("/deb/{OBJECTS}");
-        let mut make = self.make().make(inside, &objects, &arguments);
+        let mut make = kernel.make(inside, &objects, &arguments);
         make.env("KDEB_PKGVERSION", version);
         make.env("KDEB_CHANGELOG_DIST", "trixie");
         make.env("DEBFULLNAME", &self.maintainer.name);
