@@ -96,7 +96,7 @@ impl Debian {
             let _ = fs::remove_file(&partial);
             bail!(
                 "mmdebstrap could not make the {}: is there a network, and may this user make \
-                 user namespaces? Its log is {}",
+                 user namespaces, with a range of ids in /etc/subuid and /etc/subgid? Its log is {}",
                 self.label,
                 log.display()
             );

@@ -15,11 +15,11 @@ use anyhow::{Context, Result};
 
 use super::command;
 use super::debian::{Debian, Packages, DOCUMENTATION};
-use super::host::{host_packages, HostPackage};
+use super::host::{host_packages, is_root, HostPackage};
 use super::{beside, key, lock, Workspace};
 
 /// What the host needs for making and entering a root.
-pub const HOST_PACKAGES: &[HostPackage] = &[
+const HOST_PACKAGES: &[HostPackage] = &[
     HostPackage {
         name: "mmdebstrap",
         provides: "mmdebstrap",
@@ -33,6 +33,12 @@ pub const HOST_PACKAGES: &[HostPackage] = &[
         provides: "/usr/share/keyrings/debian-archive-keyring.gpg",
     },
 ];
+
+/// What it needs besides where the user is not root: mmdebstrap gives files to several owners.
+const HOST_PACKAGES_OF_USERS: &[HostPackage] = &[HostPackage {
+    name: "uidmap",
+    provides: "newuidmap",
+}];
 
 /// What the build root has on top of a bare Debian.
 const DEBIAN: Debian = Debian {
@@ -106,7 +112,7 @@ impl BuildRoot {
 fn enter_script(root: &Path, ws: &Workspace) -> Result<String> {
     let mut options = vec!["--die-with-parent --unshare-pid --unshare-ipc".to_owned()];
     let mut option = |words: &[&str]| options.push(words.join(" "));
-    if !super::host::is_root() {
+    if !is_root() {
         option(&["--unshare-user --uid 0 --gid 0"]);
     }
     for folder in ["usr", "etc", "var"] {
@@ -151,7 +157,12 @@ fn quoted_path(path: &Path) -> Result<String> {
 pub fn build_root(ws: &Workspace) -> Result<BuildRoot> {
     let key = DEBIAN.key();
     let path = ws.cache.join("root").join(&key);
-    host_packages(HOST_PACKAGES)?;
+    let of_users = if is_root() {
+        &[]
+    } else {
+        HOST_PACKAGES_OF_USERS
+    };
+    host_packages(&[HOST_PACKAGES, of_users].concat())?;
     let _lock = lock::exclusive(&beside(&path, ".lock"))?;
     if !path.exists() {
         make_root(&path)?;
