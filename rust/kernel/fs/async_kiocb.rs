@@ -69,6 +69,121 @@ use core::{
 
 /// What a subsystem attaches to its kiocbs, and how it learns of their completion.
 ///
+/// # Examples
+///
+/// A reader that lives for ever, and polls for what it reads.
+///
+/// ```
+/// use kernel::{
+///     alloc::kmem_cache::{
+///         CacheFlags,
+///         KmemCache, //
+///     },
+///     fs::{
+///         async_kiocb::{
+///             AsyncKiocb,
+///             CompletedKiocb,
+///             Issued,
+///             KiocbData,
+///             PollTarget,
+///             PreparedKiocb, //
+///         },
+///         cancel_list::CancelList,
+///         iopoll::{
+///             Pass,
+///             PollQueue, //
+///         },
+///         AsyncFile, //
+///     },
+///     iov::user::{
+///         Direction,
+///         ImportSpace,
+///         Layout, //
+///     },
+///     sync::rcu,
+///     uaccess::UserPtr, //
+/// };
+///
+/// #[pin_data]
+/// struct Reader {
+///     #[pin]
+///     queue: PollQueue<Read>,
+/// }
+///
+/// // SAFETY: It has one queue.
+/// unsafe impl PollTarget<Read> for Reader {
+///     fn poll_queue(&self) -> &PollQueue<Read> {
+///         &self.queue
+///     }
+///
+///     fn completed(&self) {
+///         // Here it would wake up who sleeps until something completes.
+///     }
+/// }
+///
+/// struct Read {
+///     reader: &'static Reader,
+/// }
+///
+/// static READS: KmemCache<AsyncKiocb<Read>> =
+///     KmemCache::new(c"doctest_read", CacheFlags::HWCACHE_ALIGN);
+///
+/// // SAFETY: There is no list. A reader issues on its own queue, and neither of them ever goes.
+/// unsafe impl KiocbData for Read {
+///     type Owner = Reader;
+///
+///     fn cache() -> &'static KmemCache<AsyncKiocb<Self>> {
+///         &READS
+///     }
+///
+///     fn complete(kiocb: CompletedKiocb<Self>) {
+///         kiocb.reader.queue.completed(kiocb);
+///     }
+///
+///     fn completed<'a>(&self, _: isize, _: &'a rcu::Guard) -> Option<&'a Reader> {
+///         Some(self.reader)
+///     }
+///
+///     fn cancel_list(&self) -> Option<&CancelList<Self>> {
+///         None
+///     }
+/// }
+///
+/// impl Reader {
+///     /// Begins to read. How it ended, the kiocb tells that is found on the queue.
+///     fn read(&'static self, file: AsyncFile, to: UserPtr, len: usize) -> Result {
+///         if !file.can_poll() {
+///             return Err(EOPNOTSUPP);
+///         }
+///         let memory = AsyncKiocb::memory(GFP_KERNEL)?;
+///         let mut kiocb = PreparedKiocb::new(memory, file, 0, 0, Read { reader: self });
+///         kiocb.check_access(Direction::Read)?;
+///         let mut space = ImportSpace::new();
+///         let mut iter = space.import(Direction::Read, Layout::Buffer, to, len)?;
+///         kiocb.verify_area(Direction::Read, iter.count())?;
+///         match kiocb.issue_polled(&self.queue, Direction::Read, &mut iter) {
+///             Issued::InFlight => (),
+///             Issued::Done(kiocb) => self.queue.completed(kiocb),
+///         }
+///         Ok(())
+///     }
+/// }
+///
+/// READS.create()?;
+/// let reader = KBox::pin_init(
+///     pin_init!(Reader {
+///         queue <- PollQueue::new(),
+///     }),
+///     GFP_KERNEL,
+/// )?;
+/// let mut reaper = reader.queue.try_reap().ok_or(EBUSY)?;
+/// assert_eq!(reaper.poll(), Pass::NothingToPoll { parked: 0 });
+/// assert_eq!(reaper.ready(), 0);
+/// // There is one reaper at a time.
+/// assert!(reader.queue.try_reap().is_none());
+/// # Ok::<(), Error>(())
+/// ```
+///
 /// # Safety
 ///
 /// From the moment that a kiocb is issued until it is completed:

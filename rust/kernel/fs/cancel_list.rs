@@ -131,6 +131,24 @@ impl Entries {
 }
 
 /// The cancellable kiocbs of one owner.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::fs::{
+///     async_kiocb::KiocbData,
+///     cancel_list::CancelList, //
+/// };
+///
+/// /// Cancels a kiocb as io_cancel(2) does.
+/// fn cancel<T: KiocbData>(list: &CancelList<T>, is_wanted: impl FnMut(&T) -> bool) -> Result {
+///     match list.cancel_one(is_wanted) {
+///         None => Err(EINVAL),
+///         Some(0) => Ok(()),
+///         Some(errno) => Err(Error::from_errno(errno)),
+///     }
+/// }
+/// ```
 #[pin_data]
 pub struct CancelList<T> {
     #[pin]

@@ -270,16 +270,34 @@ pub enum Pass {
 ///
 /// # Examples
 ///
-/// ```ignore
-/// let mut reaper = queue.try_reap()?;
-/// reaper.collect();
-/// while reaper.ready() < wanted && reaper.poll() == Pass::Polled {
+/// [`KiocbData`] has one that is made and submitted to. This is how completions are taken from it,
+/// by who would rather have the device asked than wait for it.
+///
+/// ```
+/// use kernel::fs::{
+///     async_kiocb::KiocbData,
+///     iopoll::{
+///         Pass,
+///         PollQueue, //
+///     }, //
+/// };
+///
+/// /// Polls for as many as are `wanted`, while polling finds any. Returns the bytes that they
+/// /// transferred, or `None` while somebody else polls.
+/// fn reap<T: KiocbData>(queue: &PollQueue<T>, wanted: usize) -> Option<usize> {
+///     let mut reaper = queue.try_reap()?;
 ///     reaper.collect();
-/// }
-/// let mut completed = reaper.take(room);
-/// drop(reaper);
-/// while let Some(kiocb) = completed.pop() {
-///     deliver(kiocb.result());
+///     while reaper.ready() < wanted && reaper.poll() == Pass::Polled {
+///         reaper.collect();
+///     }
+///     let mut completed = reaper.take(wanted);
+///     // What is done with them need not keep others from polling.
+///     drop(reaper);
+///     let mut bytes = 0;
+///     while let Some(kiocb) = completed.pop() {
+///         bytes += usize::try_from(kiocb.result()).unwrap_or(0);
+///     }
+///     Some(bytes)
 /// }
 /// ```
 #[pin_data(PinnedDrop)]

@@ -27,6 +27,29 @@ use core::{
 
 /// The memory of a ring, and the writers' state `S`.
 ///
+/// # Examples
+///
+/// ```
+/// use kernel::{
+///     fs::ring_file::RingFile,
+///     page::PAGE_SIZE, //
+/// };
+///
+/// let ring = RingFile::new(2, 0)?;
+/// assert_eq!(ring.size(), 2 * PAGE_SIZE);
+///
+/// let mut writing = ring.lock_writing();
+/// *writing.state() += 1;
+/// let count = *writing.state();
+/// writing.store(3, count);
+/// drop(writing);
+/// assert_eq!(ring.lock_reading().load(3), 1);
+///
+/// // The header is no longer than a page.
+/// assert_eq!(ring.lock_reading().load(PAGE_SIZE), 0);
+/// # Ok::<(), Error>(())
+/// ```
+///
 /// # Invariants
 ///
 /// - `ring` came from `aio_ring_file_alloc()` and is freed with this.

@@ -89,6 +89,30 @@ const INLINE_VECTORS: usize = bindings::UIO_FASTIOV as usize;
 
 /// Where an `iov_iter` is made, and the `iovec` array that it may refer to.
 ///
+/// # Examples
+///
+/// ```
+/// use kernel::{
+///     iov::user::{
+///         Direction,
+///         ImportSpace,
+///         Layout, //
+///     },
+///     uaccess::UserPtr, //
+/// };
+///
+/// let mut space = ImportSpace::new();
+/// let buffer = UserPtr::from_addr(0x1000);
+/// let iter = space.import(Direction::Read, Layout::Buffer, buffer, 512)?;
+/// assert_eq!(iter.count(), 512);
+///
+/// // No user has memory up there.
+/// let buffer = UserPtr::from_addr(usize::MAX);
+/// let result = space.import(Direction::Read, Layout::Buffer, buffer, 512);
+/// assert_eq!(result.err(), Some(EFAULT));
+/// # Ok::<(), Error>(())
+/// ```
+///
 /// # Invariants
 ///
 /// `allocated` is null or an array from `kmalloc()` that this object owns.

@@ -90,6 +90,68 @@ pub enum Queueing {
 
 /// A place on the wait queue of a file.
 ///
+/// # Examples
+///
+/// ```
+/// use kernel::{
+///     fs::AsyncFile,
+///     sync::{
+///         poll_entry::{
+///             PollEntry,
+///             PollWaiter,
+///             Queued,
+///             Queueing, //
+///         },
+///         Arc,
+///         ArcBorrow, //
+///     }, //
+/// };
+///
+/// /// Collects the events that come in.
+/// struct Collector {
+///     entry: PollEntry<Self>,
+/// }
+///
+/// impl PollWaiter for Collector {
+///     type State = u32;
+///
+///     fn poll_entry(&self) -> &PollEntry<Self> {
+///         &self.entry
+///     }
+///
+///     fn woken(_: ArcBorrow<'_, Self>, mut queued: Queued<'_, Self>, events: u32) -> bool {
+///         *queued.state() |= events;
+///         true
+///     }
+/// }
+///
+/// impl Collector {
+///     /// Waits for `wanted`, where the file can tell of it; what is there already counts.
+///     fn start(file: &AsyncFile, wanted: u32) -> Result<(Arc<Self>, u32)> {
+///         let entry = PollEntry::new(0);
+///         let collector = Arc::new(Self { entry }, GFP_KERNEL)?;
+///         match PollEntry::poll(&collector, file, wanted) {
+///             (ready, Queueing::Queued) => Ok((collector, ready)),
+///             _ => Err(EINVAL),
+///         }
+///     }
+///
+///     /// Stops waiting. Returns what came in, unless the queue has gone.
+///     fn stop(&self) -> Option<u32> {
+///         let mut queued = self.entry.lock()?;
+///         let events = *queued.state();
+///         drop(queued.remove());
+///         Some(events)
+///     }
+/// }
+///
+/// let entry = PollEntry::new(0);
+/// let collector = Arc::new(Collector { entry }, GFP_KERNEL)?;
+/// // It is on no queue.
+/// assert_eq!(collector.stop(), None);
+/// # Ok::<(), Error>(())
+/// ```
+///
 /// # Invariants
 ///
 /// - While `entry` is on a queue, `entry.private` owns a reference to the waiter, and `head` points
