@@ -12,12 +12,32 @@
 
 #define DM_SECTOR		512
 
-/* A piece of another device; offset and length in bytes. */
+/*
+ * A piece of another device; offset and length in bytes. Or of what a target makes of
+ * its parameters.
+ */
 struct dm_piece {
 	const char *device;	/* NULL where all I/O fails */
 	__u64 offset;
 	__u64 len;
+	const char *target;	/* in place of a device and an offset */
+	const char *parameters;
 };
+
+/* Puts the name and the parameters of @piece's target where they belong. */
+static inline void dm_target(const struct dm_piece *piece, char *type, size_t type_room,
+			     char *parameters, size_t room)
+{
+	if (piece->target) {
+		snprintf(type, type_room, "%s", piece->target);
+		snprintf(parameters, room, "%s", piece->parameters);
+		return;
+	}
+	snprintf(type, type_room, piece->device ? "linear" : "error");
+	if (piece->device)
+		snprintf(parameters, room, "%s %llu", piece->device,
+			 (unsigned long long)piece->offset / DM_SECTOR);
+}
 
 /* A request to the device mapper with room for a table. */
 struct dm_request {
@@ -69,11 +89,8 @@ static inline void dm_table(struct dm_request *request, const struct dm_piece *p
 
 		target->sector_start = start;
 		target->length = pieces[i].len / DM_SECTOR;
-		snprintf(target->target_type, sizeof(target->target_type),
-			 pieces[i].device ? "linear" : "error");
-		if (pieces[i].device)
-			snprintf(parameters, room, "%s %llu", pieces[i].device,
-				 (unsigned long long)pieces[i].offset / DM_SECTOR);
+		dm_target(&pieces[i], target->target_type, sizeof(target->target_type),
+			  parameters, room);
 		target->next = (sizeof(*target) + strlen(parameters) + 8) / 8 * 8;
 		start += target->length;
 		at += target->next;

@@ -365,6 +365,73 @@ TEST_F(mapped, has_io_wait_while_it_is_suspended)
 	EXPECT_EQ(BLOCK, event.res);
 }
 
+/* Stripes of two disks that have few tags */
+
+#define STRIPE		4096
+
+FIXTURE(striped)
+{
+	aio_context_t ctx;
+	int first;
+	int second;
+	int fd;
+	char *buf;
+};
+
+FIXTURE_SETUP(striped)
+{
+	static const struct nullb_setting settings[] = {
+		{ "size", 64 },
+		{ "hw_queue_depth", 4 },
+		{ NULL, 0 },
+	};
+	static const struct dm_piece piece = {
+		.len = PIECE, .target = "striped",
+		.parameters = "2 8 /dev/" FIRST " 0 /dev/" SECOND " 0",
+	};
+	char path[64];
+
+	if (!kernel_polls())
+		SKIP(return, "%s", skip_reason);
+	dm_remove(MAPPED);
+	self->first = nullb_make(FIRST, settings);
+	self->second = nullb_make(SECOND, settings);
+	if (self->first < 0 || self->second < 0 ||
+	    dm_make(MAPPED, &piece, 1, path, sizeof(path)))
+		SKIP(return, "%s", skip_reason);
+	self->fd = open_above(path);
+	ASSERT_LE(0, self->fd);
+	self->buf = map_memory(SIZE);
+	ASSERT_TRUE(!!self->buf);
+	ASSERT_EQ(0, sys_io_setup(1, &self->ctx));
+}
+
+FIXTURE_TEARDOWN(striped)
+{
+	sys_io_destroy(self->ctx);
+	close(self->fd);
+	dm_remove(MAPPED);
+	close(self->first);
+	close(self->second);
+	nullb_remove(FIRST);
+	nullb_remove(SECOND);
+}
+
+/* The last of its parts need the tags that the first ones hold. */
+TEST_F(striped, one_io_takes_more_tags_than_there_are)
+{
+	long long start = now_ms();
+	struct iocb iocb;
+
+	prep(&iocb, true, IOCB_CMD_PREAD, self->fd, self->buf, SIZE, 0);
+	EXPECT_EQ(SIZE, submit_and_wait(self->ctx, &iocb));
+	EXPECT_GT(PROMPT_MS, now_ms() - start);
+
+	/* What is not split is polled. */
+	prep(&iocb, true, IOCB_CMD_PREAD, self->fd, self->buf, STRIPE, 0);
+	EXPECT_EQ(STRIPE, submit_and_wait(self->ctx, &iocb));
+}
+
 /* On what cannot be polled */
 
 FIXTURE(unpolled)
@@ -456,6 +523,73 @@ TEST_F(unpolled, half_of_a_mapped_device)
 	EXPECT_EQ(0, dm_remove(MAPPED));
 	close(second);
 	nullb_remove(SECOND);
+}
+
+/* Disks that can be polled, below what does other I/O in place of that which it gets */
+
+FIXTURE(replaced)
+{
+	aio_context_t ctx;
+	int first;
+	int second;
+	int fd;
+	char *buf;
+};
+
+FIXTURE_VARIANT(replaced)
+{
+	const char *target;
+	const char *parameters;
+};
+
+FIXTURE_VARIANT_ADD(replaced, crypt) {
+	.target = "crypt",
+	.parameters = "aes-cbc-plain64 000102030405060708090a0b0c0d0e0f 0 /dev/" FIRST " 0",
+};
+
+FIXTURE_VARIANT_ADD(replaced, raid1) {
+	.target = "raid",
+	.parameters = "raid1 2 0 nosync 2 - /dev/" FIRST " - /dev/" SECOND,
+};
+
+FIXTURE_SETUP(replaced)
+{
+	static const struct nullb_setting settings[] = { { "size", 64 }, { NULL, 0 } };
+	const struct dm_piece piece = {
+		.len = PIECE, .target = variant->target, .parameters = variant->parameters,
+	};
+	char path[64];
+
+	if (!kernel_polls())
+		SKIP(return, "%s", skip_reason);
+	dm_remove(MAPPED);
+	self->first = nullb_make(FIRST, settings);
+	self->second = nullb_make(SECOND, settings);
+	if (self->first < 0 || self->second < 0 ||
+	    dm_make(MAPPED, &piece, 1, path, sizeof(path)))
+		SKIP(return, "%s", skip_reason);
+	self->fd = open_above(path);
+	ASSERT_LE(0, self->fd);
+	self->buf = map_memory(BLOCK);
+	ASSERT_TRUE(!!self->buf);
+	ASSERT_EQ(0, sys_io_setup(1, &self->ctx));
+}
+
+FIXTURE_TEARDOWN(replaced)
+{
+	sys_io_destroy(self->ctx);
+	close(self->fd);
+	dm_remove(MAPPED);
+	close(self->first);
+	close(self->second);
+	nullb_remove(FIRST);
+	nullb_remove(SECOND);
+}
+
+/* Nobody would find it. */
+TEST_F(replaced, is_not_polled)
+{
+	EXPECT_TRUE(refuses_to_poll(self->ctx, self->fd, self->buf));
 }
 
 TEST_F(unpolled, a_loop_device)
