@@ -185,24 +185,29 @@ fn is_over(context: &Context, deadline: &Option<Deadline>) -> bool {
 
 /// Sleeps until nobody else polls. Fails where the wait of the system call is over: with `None`, or
 /// with the error it has without events.
+///
+/// Who would not wait does so for what has completed already, as it would for the lock of a ring:
+/// who polls finds that, and leaves.
 #[cold]
 fn wait_for_turn(
     context: &Context,
     events: &Events,
     deadline: &Option<Deadline>,
 ) -> Result<(), Option<Error>> {
-    if events.is_enough() {
-        return Err(None);
-    }
+    let leaves_soon = Some(Deadline::new(Patience::Forever));
+    let deadline = match deadline {
+        Some(_) if !events.is_enough() => deadline,
+        _ if context.queue.has_completed() => &leaves_soon,
+        _ => return Err(None),
+    };
     sleep_until(context, deadline, || context.queue.try_reap().is_some())
 }
 
-/// Sleeps until something completes by itself, or is submitted.
+/// Sleeps until something completes by itself, or there is something to poll for: it was submitted,
+/// or somebody else has left it who polled meanwhile.
 #[cold]
 fn wait_for_work(context: &Context, deadline: &Option<Deadline>) -> Result<(), Option<Error>> {
-    sleep_until(context, deadline, || {
-        context.queue.has_completed() || context.queue.has_submitted()
-    })
+    sleep_until(context, deadline, || context.queue.has_work())
 }
 
 fn sleep_until(

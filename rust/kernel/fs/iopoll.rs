@@ -307,6 +307,8 @@ pub struct PollQueue<T: KiocbData> {
     spares: SpareCell<AsyncKiocb<T>>,
     /// The last reaper has collected more than it has taken. Written under the lock below.
     leftover: Atomic<bool>,
+    /// The last reaper has left kiocbs in flight that can be polled for. Written under it too.
+    pollable: Atomic<bool>,
     #[pin]
     reaped: Mutex<Reaped<T>>,
 }
@@ -325,6 +327,7 @@ impl<T: KiocbData> PollQueue<T> {
             completed: Stack::new(),
             spares: SpareCell::new(),
             leftover: Atomic::new(false),
+            pollable: Atomic::new(false),
             reaped <- new_mutex!(Reaped::new(), "PollQueue::reaped"),
         })
     }
@@ -365,6 +368,16 @@ impl<T: KiocbData> PollQueue<T> {
         !self.submitted.is_empty()
     }
 
+    /// Whether there is anything for a reaper to do: completions to take, submissions to look at,
+    /// or a device to ask.
+    ///
+    /// Who sleeps until there is has to be woken after each submission and each completion, and
+    /// whenever a reaper leaves.
+    #[inline]
+    pub fn has_work(&self) -> bool {
+        self.has_completed() || self.has_submitted() || self.pollable.load(ordering::Relaxed)
+    }
+
     /// Becomes the reaper, unless somebody else is.
     #[inline]
     pub fn try_reap(&self) -> Option<Reaper<'_, T>> {
@@ -396,10 +409,16 @@ pub struct Reaper<'a, T: KiocbData> {
 impl<T: KiocbData> Drop for Reaper<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        let leftover = !self.reaped.ready.is_empty();
-        if leftover != self.queue.leftover.load(ordering::Relaxed) {
-            self.queue.leftover.store(leftover, ordering::Relaxed);
-        }
+        note(&self.queue.leftover, !self.reaped.ready.is_empty());
+        note(&self.queue.pollable, !self.reaped.first.is_null());
+    }
+}
+
+/// Writes what others read all the time only where it has changed.
+#[inline]
+fn note(flag: &Atomic<bool>, value: bool) {
+    if flag.load(ordering::Relaxed) != value {
+        flag.store(value, ordering::Relaxed);
     }
 }
 
@@ -508,7 +527,8 @@ impl<T: KiocbData> Reaper<'_, T> {
 #[inline]
 fn is_pollable<T: KiocbData>(kiocb: &AsyncKiocb<T>) -> bool {
     // The bio may be completed and freed at any time. Its memory stays a bio until the end of the
-    // read section, and a wrong answer is put right by the next pass.
+    // read section. The answer may be that of another bio then, but the kiocb's has ended, so that
+    // its completion comes whether it is polled for or not.
     let _rcu = rcu::read_lock();
     // SAFETY: The kiocb is alive; `private` is set and cleared by the file concurrently.
     unsafe {

@@ -421,4 +421,66 @@ TEST_F(slow, does_not_hold_up_a_fast_device)
 	EXPECT_GT(SLOW_IOS / 2, slow);
 }
 
+#define HANDED_OVER	20	/* slow I/Os: they take longer than a reader to leave */
+
+/*
+ * A reader leaves with what it wanted while slow I/O is in flight, which another one
+ * sleeps for. That was woken by the submission, and gets to run only when nothing is
+ * new or complete any more. Returns how many milliseconds later it has an event, or
+ * -errno.
+ */
+static long long handover_ms(FIXTURE_DATA(slow) * self, struct iocb *fast)
+{
+	static const struct sched_param none = { .sched_priority = 0 };
+	struct reader sleeper = {
+		.ctx = self->ctx, .min_nr = 1, .nr = 1, .ms = WAIT_MS,
+	};
+	long long start;
+	long got;
+
+	if (reader_start(&sleeper))
+		return -EAGAIN;
+	let_it_sleep();
+	if (run_before_others())
+		return -errno;
+	if (submit_array(self->ctx, self->iocbs, HANDED_OVER) != HANDED_OVER ||
+	    submit_one(self->ctx, fast) != 1)
+		return -EIO;
+	got = getevents_ms(self->ctx, 1, SLOW_IOS, self->events, -1);
+	start = now_ms();
+	if (got < 1 || reader_join(&sleeper) != 1)
+		return -EIO;
+	start = now_ms() - start;
+	if (sched_setscheduler(0, SCHED_OTHER, &none))
+		return -errno;
+	/* What neither of them has, of the slow ones and the fast one. */
+	got = HANDED_OVER - got;
+	return reap(self->ctx, got, self->events, WAIT_MS) == got ? start : -EIO;
+}
+
+#define ROUNDS		5	/* a host that is busy may be late, but not always */
+#define WORKER_MS	100	/* then a worker may poll for who does not */
+
+TEST_F(slow, what_one_reader_leaves_in_flight_another_polls_for)
+{
+	int fd = open_polled(&nvme, O_RDONLY);
+	long long ms = WORKER_MS;
+	struct iocb fast;
+
+	if (fd < 0)
+		SKIP(return, "%s", skip_reason);
+	prep_pread(&fast, fd, self->buf, BLOCK, 0);
+	set_hipri(&fast);
+	ASSERT_EQ(0, pin_to_one_cpu());
+	/* The context is polled from here on. */
+	ASSERT_EQ(BLOCK, submit_and_wait(self->ctx, &fast));
+	for (int i = 0; i < ROUNDS && ms >= WORKER_MS; i++) {
+		ms = handover_ms(self, &fast);
+		if (ms == -EPERM)
+			SKIP(return, "SCHED_FIFO: %s", strerror(EPERM));
+		ASSERT_LE(0, ms);
+	}
+	EXPECT_GT(WORKER_MS, ms);
+}
+
 TEST_HARNESS_MAIN
