@@ -98,7 +98,6 @@ pub(crate) struct Poll {
     finish: Work<Poll, FINISH>,
     #[pin]
     deliver: Work<Poll, DELIVER>,
-    file: AsyncFile,
     /// Events waited for, as the kernel has them.
     events: u32,
     /// To end whether or not there are events.
@@ -214,7 +213,7 @@ impl Poll {
         let events = if self.cancelled.load(ordering::Relaxed) {
             0
         } else {
-            PollEntry::<Self>::poll_again(&self.file, self.events) & self.events
+            self.entry.poll_again(self.events) & self.events
         };
         if let Some(mut queued) = self.entry.lock() {
             if events == 0 && !self.cancelled.load(ordering::Relaxed) {
@@ -319,13 +318,15 @@ pub(crate) fn submit(user: &User, request: Request, file: AsyncFile, iocb: &Iocb
     let obj = request.key().obj;
     let poll = Arc::pin_init(
         pin_init!(Poll {
-            entry: PollEntry::new(WakeState {
-                working: false,
-                woken_again: false,
-            }),
+            entry: PollEntry::new(
+                file,
+                WakeState {
+                    working: false,
+                    woken_again: false,
+                },
+            ),
             finish <- new_work!("aio::Poll::finish"),
             deliver <- new_work!("aio::Poll::deliver"),
-            file,
             events: from_user_events(events) | EPOLLERR | EPOLLHUP,
             cancelled: Atomic::new(false),
             active: Atomic::new(0),
@@ -346,7 +347,7 @@ pub(crate) fn submit(user: &User, request: Request, file: AsyncFile, iocb: &Iocb
 
 /// Asks the file, and leaves the POLL waiting or ended.
 fn start(poll: &Arc<Poll>, node: RBTreeNodeReservation<ActiveKey, Arc<Poll>>) -> Result {
-    let (there, queueing) = PollEntry::poll(poll, &poll.file, poll.events);
+    let (there, queueing) = PollEntry::poll(poll, poll.events);
     let ready = there & poll.events;
     if queueing == Queueing::Unsupported {
         // Ready all the same: regular files are, always.

@@ -13,6 +13,9 @@
 //! - Who sees it non-null inside an RCU read section can lock it, and then see whether the entry
 //!   is still queued.
 //!
+//! All other providers keep the head for as long as the file, which is why the entry has a
+//! reference to that.
+//!
 //! C headers: [`include/linux/poll.h`](srctree/include/linux/poll.h),
 //! [`include/linux/wait.h`](srctree/include/linux/wait.h)
 //!
@@ -126,11 +129,11 @@ pub enum Queueing {
 /// }
 ///
 /// impl Collector {
-///     /// Waits for `wanted`, where the file can tell of it; what is there already counts.
-///     fn start(file: &AsyncFile, wanted: u32) -> Result<(Arc<Self>, u32)> {
-///         let entry = PollEntry::new(0);
+///     /// Waits for `wanted`, where the file can tell of it. Returns also what is there already.
+///     fn start(file: AsyncFile, wanted: u32) -> Result<(Arc<Self>, u32)> {
+///         let entry = PollEntry::new(file, 0);
 ///         let collector = Arc::new(Self { entry }, GFP_KERNEL)?;
-///         match PollEntry::poll(&collector, file, wanted) {
+///         match PollEntry::poll(&collector, wanted) {
 ///             (ready, Queueing::Queued) => Ok((collector, ready)),
 ///             _ => Err(EINVAL),
 ///         }
@@ -144,20 +147,15 @@ pub enum Queueing {
 ///         Some(events)
 ///     }
 /// }
-///
-/// let entry = PollEntry::new(0);
-/// let collector = Arc::new(Collector { entry }, GFP_KERNEL)?;
-/// // It is on no queue.
-/// assert_eq!(collector.stop(), None);
-/// # Ok::<(), Error>(())
 /// ```
 ///
 /// # Invariants
 ///
 /// - While `entry` is on a queue, `entry.private` owns a reference to the waiter, and `head` points
-///   to the head of that queue.
+///   to the head of that queue, which is `file`'s.
 /// - `state` is accessed with that queue's lock held, or before the entry was queued.
 pub struct PollEntry<T: PollWaiter> {
+    file: AsyncFile,
     /// [`PollEntry::poll`] was called.
     polled: Atomic<bool>,
     head: Atomic<*mut bindings::wait_queue_head>,
@@ -172,13 +170,14 @@ unsafe impl<T: PollWaiter> Send for PollEntry<T> {}
 unsafe impl<T: PollWaiter> Sync for PollEntry<T> {}
 
 impl<T: PollWaiter> PollEntry<T> {
-    /// An entry on no queue. It must not be moved once [`PollEntry::poll`] was called, which the
-    /// [`Arc`] that takes sees to.
-    pub fn new(state: T::State) -> Self {
+    /// An entry for the queue of `file`, on no queue yet. It must not be moved once
+    /// [`PollEntry::poll`] was called, which the [`Arc`] that takes sees to.
+    pub fn new(file: AsyncFile, state: T::State) -> Self {
         let entry = Opaque::new(bindings::wait_queue_entry::default());
         // SAFETY: `entry` is ours.
         unsafe { bindings::init_waitqueue_func_entry(entry.get(), Some(wake::<T>)) };
         Self {
+            file,
             polled: Atomic::new(false),
             head: Atomic::new(ptr::null_mut()),
             entry,
@@ -190,10 +189,10 @@ impl<T: PollWaiter> PollEntry<T> {
     /// for a waiter does that, another one finds the file to be [`Queueing::Unsupported`].
     ///
     /// Returns the events that are there already, wanted or not, and what became of the entry.
-    pub fn poll(waiter: &Arc<T>, file: &AsyncFile, events: u32) -> (u32, Queueing) {
+    pub fn poll(waiter: &Arc<T>, events: u32) -> (u32, Queueing) {
         let this = waiter.poll_entry();
         if this.polled.xchg(true, ordering::Relaxed) {
-            return (Self::poll_again(file, events), Queueing::Unsupported);
+            return (this.poll_again(events), Queueing::Unsupported);
         }
         // SAFETY: This is the first call, so the entry is on no queue yet; the waiter does not
         // move.
@@ -207,18 +206,18 @@ impl<T: PollWaiter> PollEntry<T> {
             queueing: Queueing::Unsupported,
         };
         // SAFETY: File and table are valid. `enqueue()` is right to take the table for ours.
-        let ready = unsafe { bindings::vfs_poll(file.as_ptr(), (&raw mut table).cast()) };
+        let ready = unsafe { bindings::vfs_poll(this.file.as_ptr(), (&raw mut table).cast()) };
         (ready, table.queueing)
     }
 
     /// Asks the file which of `events` are there, without waiting for more.
-    pub fn poll_again(file: &AsyncFile, events: u32) -> u32 {
+    pub fn poll_again(&self, events: u32) -> u32 {
         let mut table = bindings::poll_table_struct {
             _qproc: None,
             _key: events,
         };
         // SAFETY: File and table are valid.
-        unsafe { bindings::vfs_poll(file.as_ptr(), &mut table) }
+        unsafe { bindings::vfs_poll(self.file.as_ptr(), &mut table) }
     }
 
     /// Locks the queue that the entry is on. `None` if it is on none, or not any more.
@@ -229,8 +228,8 @@ impl<T: PollWaiter> PollEntry<T> {
         if head.is_null() {
             return None;
         }
-        // SAFETY: A non-null head stays allocated for the read section: see the module
-        // documentation.
+        // SAFETY: A non-null head stays allocated for the read section, or as long as the file:
+        // see the module documentation.
         unsafe { bindings::spin_lock_irq_disable(&mut (*head).lock) };
         let queued = Queued {
             entry: self,
