@@ -15,11 +15,11 @@
 //!
 //! Locks, in the order in which they nest:
 //!
-//! 1. the head of a file's wait queue that a POLL is on,
-//! 2. `polls`, the lock of `cancellable`, or the writers' lock of the ring; none inside another,
+//! 1. the lock of the address space's table, the readers' lock of the ring, or the head of a file's
+//!    wait queue that a POLL is on; none inside another,
+//! 2. `polls`, the request of a POLL, the lock of `cancellable`, or the writers' lock of the ring;
+//!    none inside another,
 //! 3. the lock of `wait`.
-//!
-//! The lock of the address space's table and the readers' lock of the ring nest with none of them.
 //!
 //! C counterpart: `struct kioctx`, `ioctx_alloc()`, `kill_ioctx()`, `free_ioctx*()` of `fs/aio.c`.
 //! There the waits for the last request share a completion among contexts; here each context has

@@ -62,7 +62,8 @@ struct PollFile {
 }
 
 impl<'a> Submission<'a> {
-    /// For `nr` iocbs. Fails with [`EINVAL`] where the context ends.
+    /// For `nr` iocbs. Fails with [`EINVAL`] where the context has ended, which one with a user has
+    /// not.
     #[inline]
     pub(crate) fn new(user: &'a User, nr: usize, plug: Option<&'a Plug>) -> Result<Self> {
         // CAST: No more than the ring has elements.
@@ -70,8 +71,8 @@ impl<'a> Submission<'a> {
         Ok(Self {
             user,
             context: user,
-            slots: user.slots.take_up_to(nr),
             refs: Context::request_refs(user, nr).ok_or(EINVAL)?,
+            slots: user.slots.take_up_to(nr),
             prio: ioprio::current(),
             last_file: None,
             plug,
@@ -119,7 +120,8 @@ impl<'a> Submission<'a> {
     /// The file of a polled I/O, and whether its completions can be found by polling. Fails with
     /// [`EBADF`] where there is none.
     ///
-    /// A descriptor that several I/Os of this call have one after another is looked up once.
+    /// A descriptor that several I/Os of this call have one after another is looked up once. In C
+    /// each looks it up anew, and so may find another file that another thread has put there.
     #[inline]
     pub(crate) fn file_for_polling(&mut self, fd: u32) -> Result<(AsyncFile, bool)> {
         let (file, can_poll) = match self.last_file.take() {

@@ -23,11 +23,6 @@ __rust_helper bool rust_helper_list_empty(const struct list_head *head)
 	return list_empty(head);
 }
 
-__rust_helper bool rust_helper_list_empty_careful(const struct list_head *head)
-{
-	return list_empty_careful(head);
-}
-
 __rust_helper void rust_helper_list_del_init(struct list_head *entry)
 {
 	list_del_init(entry);

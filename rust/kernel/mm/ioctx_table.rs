@@ -119,11 +119,12 @@ impl<'a, T: IoctxTableEntry<ID>, const ID: u64> IoctxTable<'a, T, ID> {
     /// Returns the table of an address space.
     #[inline]
     pub fn of(mm: &'a Mm) -> Self {
+        const { assert!(cfg!(CONFIG_AIO_RUST), "the tables are those of fs/aio.c") };
         let mm = mm.as_raw();
 
         // INVARIANT: `mm_init_aio()` has set the pointer to null and initialised the lock. Rust
         // code gets at the two through this function only, which is always of the same `T`, and
-        // the C code that does, `fs/aio.c`, is not built.
+        // the C code that does, `fs/aio.c`, is not built, as was checked above.
         Self {
             // SAFETY: The pointer is in `mm`, and valid for as long. All access to it is atomic,
             // but that of `dump_mm()`, which prints it.

@@ -11,6 +11,10 @@
 //! [`CondVar`]: super::CondVar
 
 use super::{
+    atomic::{
+        Atomic,
+        Relaxed, //
+    },
     barrier::{
         smp_mb,
         Full, //
@@ -24,7 +28,6 @@ use crate::{
     str::CStr,
     types::Opaque, //
 };
-use core::cell::Cell;
 
 /// How long to wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -125,7 +128,8 @@ const EVERYBODY: usize = usize::MAX;
 #[repr(C)]
 struct Waiter {
     entry: Opaque<bindings::wait_queue_entry>,
-    need: Cell<usize>,
+    /// Read by who wakes, with the queue's lock, and written by the waiter without.
+    need: Atomic<usize>,
 }
 
 impl WaitQueue {
@@ -187,7 +191,7 @@ impl WaitQueue {
     pub fn wait(&self, patience: Patience, need: usize, mut look: impl FnMut() -> Look) -> Woken {
         let waiter = Waiter {
             entry: Opaque::new(bindings::wait_queue_entry::default()),
-            need: Cell::new(need),
+            need: Atomic::new(need),
         };
         let entry = waiter.entry.get();
         // SAFETY: `entry` is valid for writes and does not move until `finish_wait()`.
@@ -217,9 +221,9 @@ impl WaitQueue {
             match (look(), ended) {
                 (Look::Done, _) => break Woken::Done,
                 (_, Some(why)) => break why,
-                (Look::More(need), None) => waiter.need.set(need),
+                (Look::More(need), None) => waiter.need.store(need, Relaxed),
                 (Look::Sleep(need), None) => {
-                    waiter.need.set(need);
+                    waiter.need.store(need, Relaxed);
                     // SAFETY: We are in task context, and the task state says what to wait for.
                     unsafe { bindings::schedule() };
                 }
@@ -244,7 +248,7 @@ unsafe extern "C" fn wake_if_met(
 ) -> c_int {
     // SAFETY: Entries with this function are inside a `Waiter` that waits.
     let waiter = unsafe { &*container_of!(Opaque::cast_from(entry), Waiter, entry) };
-    if waiter.need.get() > key as usize {
+    if waiter.need.load(Relaxed) > key as usize {
         return 0;
     }
     // SAFETY: `entry` is on the queue, whose lock is held; its task is alive until it has left
