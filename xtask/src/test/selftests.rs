@@ -2,6 +2,7 @@
 
 //! The kselftests of tools/testing/selftests/aio, as 64-bit and, on x86, as 32-bit programs.
 
+use std::env;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{bail, Context, Result};
+use anyhow::{bail, ensure, Context, Result};
 
 use super::case::{Case, Outcome};
 use super::{sections, tap, Bench};
@@ -21,6 +22,9 @@ use crate::vm::Job;
 const SKIPPED: i32 = 4;
 
 const TIMEOUT: Duration = Duration::from_secs(900);
+
+/// The variable that names the programs to run, with commas between; all of them if it is empty.
+const TESTS: &str = "TESTS";
 
 /// A way to compile the programs.
 struct Width {
@@ -67,7 +71,26 @@ fn widths(architecture: Architecture) -> (&'static [Width], Option<Case>) {
 ///
 /// The stock kernel gets the same programs: they skip what it does not advertise.
 pub fn run(bench: &Bench) -> Result<Vec<Case>> {
-    run_some(bench, |_| true)
+    let list = env::var(TESTS).unwrap_or_default();
+    require_programs(&bench.ws.root, &list)?;
+    run_some(bench, |name| is_wanted(&list, name))
+}
+
+/// Whether the programs of a list have one of this name.
+fn is_wanted(list: &str, name: &str) -> bool {
+    list.is_empty() || list.split(',').any(|wanted| wanted == name)
+}
+
+/// Fails on a list with the name of a program that does not exist.
+fn require_programs(clone: &Path, list: &str) -> Result<()> {
+    let folder = clone.join("tools/testing/selftests/aio");
+    for name in list.split(',').filter(|_| !list.is_empty()) {
+        ensure!(
+            folder.join(format!("{name}.c")).is_file(),
+            "{TESTS} has {name}, but there is no tools/testing/selftests/aio/{name}.c"
+        );
+    }
+    Ok(())
 }
 
 /// The same, but only for programs of certain names.
@@ -220,6 +243,17 @@ mod tests {
             status,
         };
         cases_of(&section).iter().map(Case::to_string).collect()
+    }
+
+    #[test]
+    fn programs_are_wanted_by_their_names() {
+        assert!(is_wanted("", "abi_rw"));
+        assert!(is_wanted("abi_poll,abi_rw", "abi_rw"));
+        assert!(!is_wanted("abi_poll", "abi_rw"));
+        let clone = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+        assert!(require_programs(clone, "").is_ok());
+        assert!(require_programs(clone, "abi_poll,hipri_rw").is_ok());
+        assert!(require_programs(clone, "abi_poll,").is_err());
     }
 
     #[test]
