@@ -11,6 +11,14 @@ use super::Finding;
 /// Where the kernel shows its devices and modules.
 const SYSFS: &str = "/sys";
 
+/// What the kernel calls the ways to an NVMe controller that is no device of this machine.
+const FABRICS: [&str; 4] = ["tcp", "rdma", "fc", "loop"];
+
+/// What to do where poll queues are asked for as the controller is connected.
+const REMEDY_FABRIC: &str =
+    "disconnect it by `nvme disconnect`, and connect each path to it again, with \
+     `nvme connect --nr-poll-queues=1` or more";
+
 /// The device that a file is, or is on.
 pub struct Device {
     sysfs: PathBuf,
@@ -123,6 +131,9 @@ impl Disk<'_> {
                 return Some(kind.to_owned());
             }
         }
+        if let Some(fabric) = self.fabric() {
+            return Some(format!("nvme-{fabric}"));
+        }
         // Of a name space of NVMe, the device is the controller, whose device has the driver.
         let driver = ["device/driver", "device/device/driver"]
             .iter()
@@ -133,6 +144,19 @@ impl Disk<'_> {
             None => self.driver_by_name(),
             _ => driver,
         }
+    }
+
+    /// How the controller of a name space of NVMe is connected, where it is by a fabric: its device
+    /// has no driver then.
+    fn fabric(&self) -> Option<String> {
+        let device = self.folder.join("device");
+        // With several paths, the device is the subsystem, which has a link to each controller.
+        let links = fs::read_dir(&device).into_iter().flatten().flatten();
+        let controllers = links.map(|link| link.path()).chain([device]);
+        let mut transports = controllers
+            .filter_map(|controller| fs::read_to_string(controller.join("transport")).ok())
+            .map(|transport| transport.trim().to_owned());
+        transports.find(|transport| FABRICS.contains(&transport.as_str()))
     }
 
     /// Of disks that sysfs shows no driver for: those without a device, and those of several.
@@ -156,12 +180,13 @@ impl Disk<'_> {
     /// What to do about its lack of poll queues.
     fn remedy(&self) -> String {
         let Some(driver) = self.driver() else {
-            return "use a device whose driver has poll queues, such as NVMe".to_owned();
+            return "use a device whose driver has poll queues, such as NVMe on PCI".to_owned();
         };
         match driver.as_str() {
             "dm" => self.remedy_below(),
             "md" => "software RAID does not poll; use the disks below it, or LVM".to_owned(),
             "loop" => "loop devices do not poll; use the file that is behind it".to_owned(),
+            "nvme-tcp" | "nvme-rdma" => REMEDY_FABRIC.to_owned(),
             _ => self.remedy_for(&driver),
         }
     }
@@ -204,7 +229,9 @@ impl Disk<'_> {
         let value = match fs::read_to_string(parameter) {
             Ok(value) => value.trim().to_owned(),
             Err(_) => {
-                return format!("the driver {driver} has none; use another device, such as NVMe")
+                return format!(
+                    "the driver {driver} has none; use another device, such as NVMe on PCI"
+                )
             }
         };
         if value != "0" {
@@ -340,6 +367,52 @@ mod tests {
         assert_eq!(finding.fact, "sda (scsi_debug) has no poll queues");
         let remedy = finding.remedy.unwrap();
         assert!(remedy.contains("scsi_debug.poll_queues=1"), "{remedy}");
+    }
+
+    #[test]
+    fn nvme_over_a_fabric_gets_its_queues_as_it_is_connected() {
+        let sysfs = Sysfs::new("fabric");
+        let controller = "devices/virtual/nvme-fabrics/ctl/nvme0";
+        sysfs.disk("nvme0n1", "259:0", None, "0\n");
+        sysfs.link("devices/nvme0n1/device", controller);
+        sysfs.file("module/nvme/parameters/poll_queues", "0\n");
+        for transport in ["tcp", "rdma"] {
+            sysfs.file(
+                &format!("{controller}/transport"),
+                &format!("{transport}\n"),
+            );
+            let finding = sysfs.finding("259:0");
+            let fact = format!("nvme0n1 (nvme-{transport}) has no poll queues");
+            assert_eq!(finding.fact, fact);
+            let remedy = finding.remedy.unwrap();
+            assert!(
+                remedy.contains("`nvme connect --nr-poll-queues=1`"),
+                "{remedy}"
+            );
+        }
+        sysfs.file(&format!("{controller}/transport"), "fc\n");
+        let remedy = sysfs.finding("259:0").remedy.unwrap();
+        assert!(
+            remedy.starts_with("the driver nvme-fc has none"),
+            "{remedy}"
+        );
+    }
+
+    #[test]
+    fn of_nvme_with_several_paths_the_controllers_count() {
+        let sysfs = Sysfs::new("paths");
+        let subsystem = "devices/virtual/nvme-subsystem/nvme-subsys0";
+        sysfs.disk("nvme0n1", "259:0", None, "0\n");
+        sysfs.link("devices/nvme0n1/device", subsystem);
+        sysfs.file(&format!("{subsystem}/nvme0n1/size"), "8\n");
+        sysfs.file("module/nvme/parameters/poll_queues", "0\n");
+        for (transport, said) in [("pcie", "nvme.poll_queues=1"), ("tcp", "nvme connect")] {
+            let controller = format!("devices/{transport}/nvme0");
+            sysfs.file(&format!("{controller}/transport"), transport);
+            sysfs.link(&format!("{subsystem}/{transport}"), &controller);
+            let remedy = sysfs.finding("259:0").remedy.unwrap();
+            assert!(remedy.contains(said), "{remedy}");
+        }
     }
 
     #[test]
