@@ -8,6 +8,7 @@
 mod device;
 mod file;
 mod kernel;
+mod parameter;
 mod polled_read;
 
 use std::fmt;

@@ -6,6 +6,7 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use super::parameter::Parameter;
 use super::Finding;
 
 /// Where the kernel shows its devices and modules.
@@ -18,6 +19,13 @@ const FABRICS: [&str; 4] = ["tcp", "rdma", "fc", "loop"];
 const REMEDY_FABRIC: &str =
     "disconnect it by `nvme disconnect`, and connect each path to it again, with \
      `nvme connect --nr-poll-queues=1` or more";
+
+/// The same for the client of RDMA block devices, where the first device of a session decides.
+const REMEDY_RNBD: &str =
+    "unmap all devices of its session, and map them again with nr_poll_queues=1 or more";
+
+/// What to do where the driver knows no polling.
+const OTHER: &str = "use a device whose driver has poll queues, such as NVMe on PCI";
 
 /// The device that a file is, or is on.
 pub struct Device {
@@ -126,7 +134,7 @@ impl Disk<'_> {
 
     /// The module that drives it, or what stands for one.
     fn driver(&self) -> Option<String> {
-        for kind in ["dm", "md", "loop"] {
+        for kind in ["dm", "md", "loop", "rnbd"] {
             if self.folder.join(kind).exists() {
                 return Some(kind.to_owned());
             }
@@ -174,20 +182,29 @@ impl Disk<'_> {
             .ancestors()
             .find(|folder| name_of(folder).starts_with("host"))?;
         let name = host.join("scsi_host").join(name_of(host)).join("proc_name");
-        Some(fs::read_to_string(name).ok()?.trim().to_owned())
+        let name = fs::read_to_string(name).ok()?.trim().to_owned();
+        if name != "(null)" {
+            return Some(name);
+        }
+        // Not all adapters have one.
+        let driver = host.parent()?.join("driver").canonicalize().ok()?;
+        Some(name_of(&driver))
     }
 
     /// What to do about its lack of poll queues.
     fn remedy(&self) -> String {
         let Some(driver) = self.driver() else {
-            return "use a device whose driver has poll queues, such as NVMe on PCI".to_owned();
+            return OTHER.to_owned();
         };
         match driver.as_str() {
             "dm" => self.remedy_below(),
             "md" => "software RAID does not poll; use the disks below it, or LVM".to_owned(),
             "loop" => "loop devices do not poll; use the file that is behind it".to_owned(),
             "nvme-tcp" | "nvme-rdma" => REMEDY_FABRIC.to_owned(),
-            _ => self.remedy_for(&driver),
+            "rnbd" => REMEDY_RNBD.to_owned(),
+            _ => Parameter::of(&driver)
+                .remedy(self.sysfs)
+                .unwrap_or_else(|| format!("the driver {driver} has none; {OTHER}")),
         }
     }
 
@@ -218,34 +235,6 @@ impl Disk<'_> {
         format!(
             "all disks below it must have some: run hipri-run --check /dev/{}",
             unpolled.join(" and /dev/")
-        )
-    }
-
-    /// By the parameter that most drivers have for it.
-    fn remedy_for(&self, driver: &str) -> String {
-        let module = driver.replace('-', "_");
-        let parameter = self.sysfs.join("module").join(&module);
-        let parameter = parameter.join("parameters/poll_queues");
-        let value = match fs::read_to_string(parameter) {
-            Ok(value) => value.trim().to_owned(),
-            Err(_) => {
-                return format!(
-                    "the driver {driver} has none; use another device, such as NVMe on PCI"
-                )
-            }
-        };
-        if value != "0" {
-            let number = if module == "null_blk" {
-                "give the disk poll_queues and queue_mode=2".to_owned()
-            } else {
-                "give the device more queues, or the module fewer of the other kinds".to_owned()
-            };
-            return format!("{module}.poll_queues is {value}, but none was left over: {number}");
-        }
-        format!(
-            "boot with {module}.poll_queues=1 or more on the kernel's command line; where the driver \
-             is a module, `options {module} poll_queues=1` in /etc/modprobe.d does as well, once it \
-             is loaded anew"
         )
     }
 }
@@ -292,6 +281,17 @@ mod tests {
                 let device = format!("devices/{path}/device/driver");
                 self.link(&device, &format!("bus/drivers/{driver}"));
             }
+        }
+
+        /// A SCSI disk on an adapter of this name and driver.
+        fn scsi_disk(&self, adapter: &str, driver: &str) {
+            let target = "devices/pci/host3/target3/3:0:0:0";
+            self.disk("sda", "8:0", None, "0\n");
+            self.link("devices/sda/device", target);
+            self.link(&format!("{target}/driver"), "bus/drivers/sd");
+            self.link("devices/pci/driver", &format!("bus/drivers/{driver}"));
+            let name = "devices/pci/host3/scsi_host/host3/proc_name";
+            self.file(name, &format!("{adapter}\n"));
         }
 
         fn finding(&self, number: &str) -> Finding {
@@ -354,19 +354,50 @@ mod tests {
     #[test]
     fn of_a_scsi_disk_the_adapter_counts() {
         let sysfs = Sysfs::new("scsi");
-        let target = "devices/pci/host3/target3/3:0:0:0";
-        sysfs.disk("sda", "8:0", None, "0\n");
-        sysfs.link("devices/sda/device", target);
-        sysfs.link(&format!("{target}/driver"), "bus/drivers/sd");
-        sysfs.file(
-            "devices/pci/host3/scsi_host/host3/proc_name",
-            "scsi_debug\n",
-        );
+        sysfs.scsi_disk("scsi_debug", "pseudo");
         sysfs.file("module/scsi_debug/parameters/poll_queues", "0\n");
         let finding = sysfs.finding("8:0");
         assert_eq!(finding.fact, "sda (scsi_debug) has no poll queues");
         let remedy = finding.remedy.unwrap();
         assert!(remedy.contains("scsi_debug.poll_queues=1"), "{remedy}");
+    }
+
+    #[test]
+    fn a_parameter_of_another_name_is_found() {
+        for (name, adapter, driver, parameter) in [
+            (
+                "virtio",
+                "virtio_scsi",
+                "virtio_scsi",
+                "virtio_scsi.virtscsi_poll_queues",
+            ),
+            ("ufs", "ufshcd", "ufshcd", "ufshcd_core.poll_queues"),
+            (
+                "hisi",
+                "(null)",
+                "hisi_sas_v3_hw",
+                "hisi_sas_v3_hw.experimental_iopoll_q_cnt",
+            ),
+        ] {
+            let sysfs = Sysfs::new(name);
+            sysfs.scsi_disk(adapter, driver);
+            let file = parameter.replace('.', "/parameters/");
+            sysfs.file(&format!("module/{file}"), "0\n");
+            let finding = sysfs.finding("8:0");
+            assert_eq!(finding.fact, format!("sda ({driver}) has no poll queues"));
+            let remedy = finding.remedy.unwrap();
+            let expected = format!("boot with {parameter}=1");
+            assert!(remedy.starts_with(&expected), "{remedy}");
+        }
+    }
+
+    #[test]
+    fn a_disk_of_rnbd_gets_its_queues_as_it_is_mapped() {
+        let sysfs = Sysfs::new("rnbd");
+        sysfs.disk("rnbd0", "250:0", None, "0\n");
+        sysfs.file("devices/rnbd0/rnbd/nr_poll_queues", "0\n");
+        let remedy = sysfs.finding("250:0").remedy.unwrap();
+        assert!(remedy.contains("with nr_poll_queues=1"), "{remedy}");
     }
 
     #[test]
