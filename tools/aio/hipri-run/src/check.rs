@@ -10,6 +10,7 @@ mod file;
 mod kernel;
 mod parameter;
 mod polled_read;
+mod system_call;
 
 use std::fmt;
 use std::path::Path;

@@ -3,7 +3,7 @@
 //! hipri-run and the library together, on whatever kernel this is.
 
 use std::env;
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
@@ -528,4 +528,26 @@ fn a_check_tells_what_is_missing_and_what_to_do() {
     let verdict = said.lines().last().unwrap();
     assert_eq!(verdict, "Polled AIO does not work on /proc/self/status.");
     assert_eq!(output.status.code(), Some(1));
+}
+
+/// In a shell that hipri-run runs, say. The library would make do with a kernel that refuses.
+#[test]
+fn a_check_says_the_same_where_the_library_is_preloaded() {
+    if !has_aio() {
+        return;
+    }
+    let arguments = [OsStr::new("--check"), input("checked").as_os_str()].map(OsStr::to_owned);
+    let alone = output(hipri_run().args(&arguments));
+    let program = hipri_run().get_program().to_owned();
+    let preloaded = output(
+        hipri_run()
+            .arg("--stats")
+            .arg(program)
+            .args(&arguments)
+            .env("LD_PRELOAD", polling_kernel())
+            .env("POLLING_KERNEL", "refuse"),
+    );
+    assert_eq!(stderr(&preloaded), "");
+    assert_eq!(stdout(&preloaded), stdout(&alone));
+    assert_eq!(preloaded.status, alone.status);
 }

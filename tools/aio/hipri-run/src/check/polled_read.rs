@@ -11,6 +11,7 @@ use aio_abi::{ContextId, Event, Iocb, RingHeader, FLAG_HIPRI, PREAD};
 use libc::{c_long, c_uint};
 
 use super::file::Direct;
+use super::system_call::system_call;
 use super::Finding;
 use crate::failure;
 
@@ -25,7 +26,7 @@ impl Context {
     pub fn set_up(events: c_uint) -> io::Result<Self> {
         let mut id: ContextId = 0;
         // SAFETY: there is a place for the id.
-        let result = unsafe { libc::syscall(libc::SYS_io_setup, events, &raw mut id) };
+        let result = unsafe { system_call()(libc::SYS_io_setup, events, &raw mut id) };
         done(result).map(|_| Context(id))
     }
 
@@ -45,7 +46,7 @@ impl Context {
         let mut iocbs = [ptr::from_mut(iocb)];
         // SAFETY: the iocb is there, and so is its buffer.
         let submitted =
-            unsafe { libc::syscall(libc::SYS_io_submit, self.0, 1, iocbs.as_mut_ptr()) };
+            unsafe { system_call()(libc::SYS_io_submit, self.0, 1, iocbs.as_mut_ptr()) };
         done(submitted).map_err(Stage::Submission)?;
         let mut event = Event::default();
         let mut timeout = libc::timespec {
@@ -55,7 +56,7 @@ impl Context {
         let (event_place, timeout) = (&raw mut event, &raw mut timeout);
         // SAFETY: there is room for an event.
         let read =
-            unsafe { libc::syscall(libc::SYS_io_getevents, self.0, 1, 1, event_place, timeout) };
+            unsafe { system_call()(libc::SYS_io_getevents, self.0, 1, 1, event_place, timeout) };
         match done(read).map_err(Stage::Wait)? {
             1 => Ok(event.res),
             _ => Err(Stage::Wait(io::ErrorKind::TimedOut.into())),
@@ -66,7 +67,7 @@ impl Context {
 impl Drop for Context {
     fn drop(&mut self) {
         // SAFETY: nobody else uses the context; this waits for what is in flight.
-        unsafe { libc::syscall(libc::SYS_io_destroy, self.0) };
+        unsafe { system_call()(libc::SYS_io_destroy, self.0) };
     }
 }
 
