@@ -21,14 +21,23 @@ pub struct Direct {
     pub file: File,
     /// What is known of it.
     pub metadata: Metadata,
-    alignment: Option<Alignment>,
+    demand: Demand,
 }
 
-/// What direct I/O on a file must be multiples of, in bytes.
+/// What the kernel tells about direct I/O on a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Alignment {
-    offset: usize,
-    memory: usize,
+enum Demand {
+    /// Nothing.
+    Unknown,
+    /// That it must be multiples of these, in bytes.
+    Aligned {
+        /// Its offsets and lengths.
+        offset: usize,
+        /// Its addresses in memory.
+        memory: usize,
+    },
+    /// That there is none: the page cache has a part in all I/O, though `O_DIRECT` is accepted.
+    Impossible,
 }
 
 impl Direct {
@@ -52,32 +61,49 @@ impl Direct {
         let mut options = OpenOptions::new();
         let direct = options.read(true).custom_flags(libc::O_DIRECT).open(path);
         let file = direct.map_err(|error| refusal(path, &error))?;
-        let alignment = Alignment::of(&file);
+        let demand = Demand::of(&file);
         Ok(Direct {
             path: path.to_owned(),
             file,
             metadata,
-            alignment,
+            demand,
         })
     }
 
     /// Bytes that a read can have, and that memory can be aligned to.
     pub fn block(&self) -> usize {
-        let known = self.alignment.map(|known| known.offset.max(known.memory));
-        known.unwrap_or(SAFE_ALIGNMENT)
+        match self.demand {
+            Demand::Aligned { offset, memory } => offset.max(memory),
+            Demand::Unknown | Demand::Impossible => SAFE_ALIGNMENT,
+        }
     }
 
     /// That it is open, and what I/O on it must look like.
     pub fn finding(&self) -> Finding {
         let shown = self.path.display();
-        let demand = match self.alignment {
-            Some(Alignment { offset, memory }) => format!(
+        let demand = match self.demand {
+            Demand::Aligned { offset, memory } => format!(
                 "for offsets and lengths in multiples of {offset} bytes, in memory aligned to {memory}"
             ),
-            None => "for what its file system demands of offsets, lengths and memory".to_owned(),
+            Demand::Unknown => {
+                "for what its file system demands of offsets, lengths and memory".to_owned()
+            }
+            Demand::Impossible => return cached(&self.path),
         };
         Finding::good(format!("{shown} opens with O_DIRECT, {demand}"))
     }
+}
+
+/// `O_DIRECT` is accepted, and has no effect.
+fn cached(path: &Path) -> Finding {
+    let shown = path.display();
+    Finding::bad(
+        format!(
+            "{shown} opens with O_DIRECT, but its file system does its I/O through the page cache"
+        ),
+        "use a file with none of what makes it do so: journaling of data, fs-verity, compression, \
+         and data that is kept in the inode",
+    )
 }
 
 fn refusal(path: &Path, error: &io::Error) -> Finding {
@@ -98,9 +124,8 @@ fn refusal(path: &Path, error: &io::Error) -> Finding {
     }
 }
 
-impl Alignment {
-    /// What the kernel tells about a file; `None` where it does not.
-    fn of(file: &File) -> Option<Self> {
+impl Demand {
+    fn of(file: &File) -> Self {
         // SAFETY: all zeroes is a valid value, and the path is a valid string.
         let status = unsafe {
             let mut status: libc::statx = std::mem::zeroed();
@@ -109,14 +134,22 @@ impl Alignment {
             let flags = libc::AT_EMPTY_PATH;
             match libc::statx(file, c"".as_ptr(), flags, wanted, &mut status) {
                 0 => status,
-                _ => return None,
+                _ => return Demand::Unknown,
             }
         };
-        let known = status.stx_mask & libc::STATX_DIOALIGN != 0 && status.stx_dio_offset_align > 0;
-        known.then_some(Alignment {
-            offset: status.stx_dio_offset_align as usize,
-            memory: status.stx_dio_mem_align as usize,
-        })
+        Self::told(&status)
+    }
+
+    /// What a file's status tells.
+    fn told(status: &libc::statx) -> Self {
+        match (status.stx_dio_offset_align, status.stx_dio_mem_align) {
+            _ if status.stx_mask & libc::STATX_DIOALIGN == 0 => Demand::Unknown,
+            (0, _) => Demand::Impossible,
+            (offset, memory) => Demand::Aligned {
+                offset: offset as usize,
+                memory: memory as usize,
+            },
+        }
     }
 }
 
@@ -149,15 +182,40 @@ mod tests {
             path: "f".into(),
             file,
             metadata,
-            alignment: None,
+            demand: Demand::Unknown,
         };
         assert_eq!(direct.block(), SAFE_ALIGNMENT);
-        direct.alignment = Some(Alignment {
+        assert!(direct.finding().is_good());
+        direct.demand = Demand::Aligned {
             offset: 512,
             memory: 4,
-        });
+        };
         assert_eq!(direct.block(), 512);
         let finding = direct.finding().to_string();
         assert!(finding.contains("multiples of 512 bytes, in memory aligned to 4"));
+    }
+
+    #[test]
+    fn a_file_that_the_page_cache_has_a_part_in_is_not_polled() {
+        // SAFETY: all zeroes is a valid value.
+        let mut status: libc::statx = unsafe { std::mem::zeroed() };
+        assert_eq!(Demand::told(&status), Demand::Unknown);
+        status.stx_mask = libc::STATX_DIOALIGN;
+        let file = File::open("/proc/self/exe").unwrap();
+        let direct = Direct {
+            path: "f".into(),
+            metadata: file.metadata().unwrap(),
+            file,
+            demand: Demand::told(&status),
+        };
+        let finding = direct.finding();
+        assert!(!finding.is_good(), "{finding}");
+        assert!(
+            finding.fact.ends_with("through the page cache"),
+            "{finding}"
+        );
+        (status.stx_dio_offset_align, status.stx_dio_mem_align) = (512, 4);
+        let (offset, memory) = (512, 4);
+        assert_eq!(Demand::told(&status), Demand::Aligned { offset, memory });
     }
 }
