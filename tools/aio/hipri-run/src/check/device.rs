@@ -246,7 +246,8 @@ fn name_of(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::fs::Permissions;
+    use std::os::unix::fs::{symlink, PermissionsExt};
 
     use super::*;
 
@@ -264,6 +265,11 @@ mod tests {
             let path = self.0.join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, content).unwrap();
+        }
+
+        /// Makes a file one that nobody may write.
+        fn protect(&self, path: &str) {
+            fs::set_permissions(self.0.join(path), Permissions::from_mode(0o444)).unwrap();
         }
 
         fn link(&self, link: &str, to: &str) {
@@ -329,18 +335,31 @@ mod tests {
             remedy.starts_with("boot with virtio_blk.poll_queues=1"),
             "{remedy}"
         );
+        assert!(remedy.contains("update-initramfs"), "{remedy}");
     }
 
     #[test]
     fn a_parameter_that_did_not_help_is_told() {
         let sysfs = Sysfs::new("left");
         sysfs.disk("nullb0", "251:0", None, "0\n");
-        sysfs.file("module/null_blk/parameters/poll_queues", "2\n");
+        let parameter = "module/null_blk/parameters/poll_queues";
+        sysfs.file(parameter, "2\n");
+        sysfs.protect(parameter);
         let remedy = sysfs.finding("251:0").remedy.unwrap();
-        assert!(
-            remedy.starts_with("null_blk.poll_queues is 2, but"),
-            "{remedy}"
-        );
+        let expected = "null_blk.poll_queues is 2, but the device has none: none was left over";
+        assert!(remedy.starts_with(expected), "{remedy}");
+    }
+
+    #[test]
+    fn a_parameter_that_can_be_set_late_may_have_been() {
+        let sysfs = Sysfs::new("late");
+        sysfs.disk("vda", "254:0", Some("virtio_blk"), "0\n");
+        sysfs.file("module/virtio_blk/parameters/poll_queues", "2\n");
+        let remedy = sysfs.finding("254:0").remedy.unwrap();
+        let (_, causes) = remedy.split_once("the device has none: ").unwrap();
+        let (late, left_over) = causes.split_once("; if not, ").unwrap();
+        assert!(late.starts_with("if it was set after the device was found, "));
+        assert!(left_over.starts_with("none was left over, so give the device more"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! The parameter that tells a driver how many poll queues to set up.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// What most drivers call it.
@@ -42,37 +43,55 @@ impl Parameter {
         }
     }
 
-    /// Its value; `None` where there is no such parameter.
-    fn value(&self, sysfs: &Path) -> Option<String> {
+    /// What to do about the lack of poll queues of a device; `None` where there is no such parameter.
+    pub fn remedy(&self, sysfs: &Path) -> Option<String> {
         let Parameter { module, name } = self;
         let file = sysfs
             .join("module")
             .join(module)
             .join("parameters")
             .join(name);
-        Some(fs::read_to_string(file).ok()?.trim().to_owned())
+        let value = fs::read_to_string(&file).ok()?;
+        Some(match value.trim() {
+            "0" => self.remedy_where_unset(),
+            value => format!(
+                "{module}.{name} is {value}, but the device has none: {}",
+                self.remedy_where_set(may_be_written(&file))
+            ),
+        })
     }
 
-    /// What to do about the lack of poll queues of a device; `None` where there is no such parameter.
-    pub fn remedy(&self, sysfs: &Path) -> Option<String> {
+    /// How to set it.
+    fn remedy_where_unset(&self) -> String {
         let Parameter { module, name } = self;
-        let value = self.value(sysfs)?;
-        if value != "0" {
-            let number = if module == "null_blk" {
-                "give the disk poll_queues and queue_mode=2".to_owned()
-            } else {
-                "give the device more queues, or the module fewer of the other kinds".to_owned()
-            };
-            return Some(format!(
-                "{module}.{name} is {value}, but none was left over: {number}"
-            ));
-        }
-        Some(format!(
+        format!(
             "boot with {module}.{name}=1 or more on the kernel's command line; where the driver is a \
              module, `options {module} {name}=1` in /etc/modprobe.d does as well, once it is loaded \
-             anew"
-        ))
+             anew (if / is on such a device, by update-initramfs -u and booting)"
+        )
     }
+
+    /// What else may be wrong. It may have been set `late`, which counts for the devices that are
+    /// found from then on.
+    fn remedy_where_set(&self, late: bool) -> String {
+        let left_over = match self.module.as_str() {
+            "null_blk" => "give the disk poll_queues and queue_mode=2",
+            _ => "give the device more queues, or the module fewer of the other kinds",
+        };
+        if !late {
+            return format!("none was left over, so {left_over}");
+        }
+        format!(
+            "if it was set after the device was found, give it on the kernel's command line and boot \
+             again, or load the module anew with it; if not, none was left over, so {left_over}"
+        )
+    }
+}
+
+/// Whether a parameter can have been set after its module was loaded.
+fn may_be_written(file: &Path) -> bool {
+    const WRITE: u32 = 0o222;
+    fs::metadata(file).is_ok_and(|status| status.mode() & WRITE != 0)
 }
 
 #[cfg(test)]
