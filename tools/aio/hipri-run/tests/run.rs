@@ -345,6 +345,19 @@ fn statistics_tell_of_every_context_once() {
 }
 
 #[test]
+fn the_manual_says_what_to_do_about_every_reason() {
+    let library = include_str!("../../hipri/src/eligibility.rs");
+    let (_, labels) = library.split_once("fn label(").unwrap();
+    let (labels, _) = labels.split_once("\n    }\n").unwrap();
+    let labels: Vec<&str> = labels.split('"').skip(1).step_by(2).collect();
+    assert!(labels.contains(&"not O_DIRECT"), "{labels:?}");
+    let manual = include_str!("../../man/hipri-run.1");
+    for label in labels {
+        assert!(manual.contains(&format!(".It \"{label}\"\n")), "{label}");
+    }
+}
+
+#[test]
 fn a_program_outlives_those_who_read_its_standard_error() {
     if !has_aio() {
         return;
