@@ -3,7 +3,7 @@
 //! Which file a program's name stands for, as a shell finds it.
 
 use std::env;
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
@@ -54,7 +54,22 @@ fn check(program: PathBuf) -> Result<PathBuf, Failure> {
     if metadata.permissions().mode() & 0o111 == 0 {
         return Err(Failure::cannot_run(format!("{shown} is not executable")));
     }
+    if !may_execute(&program) {
+        return Err(Failure::cannot_run(format!(
+            "{shown} may not be executed here; run hipri-run as a user who may, and mount its file \
+             system without noexec"
+        )));
+    }
     Ok(program)
+}
+
+/// Whether the kernel would let this process execute a file.
+fn may_execute(program: &Path) -> bool {
+    let Ok(program) = CString::new(program.as_os_str().as_bytes()) else {
+        return false;
+    };
+    // SAFETY: the path is a valid string.
+    unsafe { libc::access(program.as_ptr(), libc::X_OK) == 0 }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{chown, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -423,6 +423,31 @@ fn a_missing_program_is_named() {
 }
 
 #[test]
+fn a_program_that_only_others_may_execute_does_not_end_the_search() {
+    let folders = ["others", "all"].map(|name| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        fs::create_dir_all(&folder).unwrap();
+        folder
+    });
+    let script = b"#!/bin/sh\nexit 7\n";
+    let others = scratch("others/hipri-test", script, 0o611);
+    scratch("all/hipri-test", script, 0o755);
+    let mut search = hipri_run();
+    search.arg("hipri-test");
+    search.env("PATH", env::join_paths(folders).unwrap());
+    // Root may execute what anybody may.
+    if fs::metadata("/proc/self").unwrap().uid() == 0 {
+        if !nobody_can_run() {
+            return;
+        }
+        chown(others, Some(NOBODY), None).unwrap();
+        search.uid(NOBODY);
+    }
+    let output = output(&mut search);
+    assert_eq!(output.status.code(), Some(7), "{}", stderr(&output));
+}
+
+#[test]
 fn a_static_program_is_refused() {
     // The header of a 64-bit little-endian x86-64 program without program headers.
     let mut header = [0u8; 64];
@@ -466,9 +491,22 @@ fn give_capability(file: &Path) -> io::Result<()> {
     }
 }
 
+/// A user who is not root.
+const NOBODY: u32 = 65534;
+
+/// Whether hipri-run can be run as another user.
+fn nobody_can_run() -> bool {
+    let ran = hipri_run().arg("--version").uid(NOBODY).output();
+    if let Err(error) = &ran {
+        skip(format_args!(
+            "another user cannot run hipri-run here: {error}"
+        ));
+    }
+    ran.is_ok()
+}
+
 #[test]
 fn a_program_with_capabilities_is_refused_to_all_but_root() {
-    const NOBODY: u32 = 65534;
     let program = scratch("capable", &fs::read("/bin/true").unwrap(), 0o755);
     if let Err(error) = give_capability(&program) {
         skip(format_args!(
@@ -478,10 +516,7 @@ fn a_program_with_capabilities_is_refused_to_all_but_root() {
     }
     let status = output(hipri_run().arg(&program)).status;
     assert_eq!(status.code(), Some(0));
-    if let Err(error) = hipri_run().arg("--version").uid(NOBODY).output() {
-        skip(format_args!(
-            "another user cannot run hipri-run here: {error}"
-        ));
+    if !nobody_can_run() {
         return;
     }
     assert_fails(
