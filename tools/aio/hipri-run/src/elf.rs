@@ -12,8 +12,27 @@ use std::path::Path;
 pub struct Elf {
     /// For which kind of process it is.
     pub target: Target,
-    /// Whether the dynamic linker has a part in running it: a static program names none.
-    pub has_interpreter: bool,
+    /// The dynamic linker that has a part in running it: a static program names none.
+    pub linker: Option<Linker>,
+}
+
+/// A dynamic linker, which is a part of the C library.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Linker {
+    /// That of the GNU C library, or one that is not known.
+    Gnu,
+    /// That of musl.
+    Musl,
+}
+
+impl Linker {
+    /// By its path, which a null byte may end.
+    fn at(path: &[u8]) -> Self {
+        match path.rsplit(|byte| *byte == b'/').next() {
+            Some(name) if name.starts_with(b"ld-musl") => Linker::Musl,
+            _ => Linker::Gnu,
+        }
+    }
 }
 
 /// The class, byte order and machine of an ELF file: equal for what fits in one process.
@@ -43,26 +62,34 @@ const EM_X86_64: u16 = 62;
 /// Program header type of the dynamic linker's path.
 const PT_INTERP: u32 = 3;
 
-/// Where the program headers are said to be, which differs between the classes.
+/// Where the program headers are said to be, and in one of them its part of the file, which differs
+/// between the classes.
 struct Layout {
     table_offset: usize,
-    table_offset_size: usize,
     entry_size: usize,
     entries: usize,
+    part_offset: usize,
+    part_size: usize,
+    /// The size of an offset or a size.
+    word: usize,
 }
 
 const LAYOUT_32: Layout = Layout {
     table_offset: 28,
-    table_offset_size: 4,
     entry_size: 42,
     entries: 44,
+    part_offset: 4,
+    part_size: 16,
+    word: 4,
 };
 
 const LAYOUT_64: Layout = Layout {
     table_offset: 32,
-    table_offset_size: 8,
     entry_size: 54,
     entries: 56,
+    part_offset: 8,
+    part_size: 32,
+    word: 8,
 };
 
 /// How much of a file is read: its headers, or its first line.
@@ -96,13 +123,19 @@ pub fn parse(start: &[u8]) -> Option<Elf> {
             bytes.iter().fold(0, push)
         })
     };
-    let table = usize::try_from(number(layout.table_offset, layout.table_offset_size)?).ok()?;
+    let word = |offset: usize| usize::try_from(number(offset, layout.word)?).ok();
+    let table = word(layout.table_offset)?;
     let entry_size = number(layout.entry_size, 2)? as usize;
     let entries = number(layout.entries, 2)? as usize;
-    let mut has_interpreter = false;
+    let mut linker = None;
     for entry in 0..entries {
-        let kind = number(table.checked_add(entry * entry_size)?, 4)?;
-        has_interpreter |= kind == u64::from(PT_INTERP);
+        let entry = table.checked_add(entry * entry_size)?;
+        if number(entry, 4)? == u64::from(PT_INTERP) {
+            let path = word(entry + layout.part_offset)?;
+            let end = path.checked_add(word(entry + layout.part_size)?)?;
+            // Where it is further on in the file, it is not known.
+            linker = Some(Linker::at(start.get(path..end).unwrap_or_default()));
+        }
     }
     Some(Elf {
         target: Target {
@@ -110,7 +143,7 @@ pub fn parse(start: &[u8]) -> Option<Elf> {
             byte_order,
             machine: number(18, 2)? as u16,
         },
-        has_interpreter,
+        linker,
     })
 }
 
@@ -142,11 +175,42 @@ pub(crate) mod tests {
     #[test]
     fn an_interpreter_is_found_anywhere_in_the_table() {
         for class in [CLASS_32, CLASS_64] {
-            let interpreted = |kinds| parse(&file(class, 62, kinds)).unwrap().has_interpreter;
-            assert!(interpreted(&[6, 3, 1]));
-            assert!(interpreted(&[1, 1, 3]));
-            assert!(!interpreted(&[1, 2]));
-            assert!(!interpreted(&[]));
+            let linker = |kinds| parse(&file(class, 62, kinds)).unwrap().linker;
+            assert_eq!(linker(&[6, 3, 1]), Some(Linker::Gnu));
+            assert_eq!(linker(&[1, 1, 3]), Some(Linker::Gnu));
+            assert_eq!(linker(&[1, 2]), None);
+            assert_eq!(linker(&[]), None);
+        }
+    }
+
+    /// A little-endian file that names this interpreter.
+    pub(crate) fn interpreted(class: u8, path: &str) -> Vec<u8> {
+        let mut file = file(class, 62, &[1, PT_INTERP]);
+        let (header, offset, size) = match class {
+            CLASS_32 => (52 + 32, 4, 16),
+            _ => (64 + 56, 8, 32),
+        };
+        file[header + offset] = file.len() as u8;
+        file[header + size] = path.len() as u8 + 1;
+        file.extend_from_slice(path.as_bytes());
+        file.push(0);
+        file
+    }
+
+    #[test]
+    fn the_interpreter_tells_the_c_library() {
+        for class in [CLASS_32, CLASS_64] {
+            for (path, expected) in [
+                ("/lib64/ld-linux-x86-64.so.2", Linker::Gnu),
+                ("/ld-musl/lib/ld-linux.so.2", Linker::Gnu),
+                ("/lib/ld-musl-x86_64.so.1", Linker::Musl),
+                ("ld-musl-i386.so.1", Linker::Musl),
+            ] {
+                let mut file = interpreted(class, path);
+                assert_eq!(parse(&file).unwrap().linker, Some(expected), "{path}");
+                file.truncate(file.len() - 1);
+                assert_eq!(parse(&file).unwrap().linker, Some(Linker::Gnu));
+            }
         }
     }
 
@@ -175,6 +239,6 @@ pub(crate) mod tests {
     #[test]
     fn this_very_program_is_dynamic() {
         let program = std::fs::read("/proc/self/exe").unwrap();
-        assert!(parse(&program).unwrap().has_interpreter);
+        assert_eq!(parse(&program).unwrap().linker, Some(Linker::Gnu));
     }
 }

@@ -12,7 +12,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::ptr;
 
-use crate::elf::{self, Elf, Target};
+use crate::elf::{self, Elf, Linker, Target};
 use crate::failure::Failure;
 
 /// How many scripts may run one another: the kernel allows no more.
@@ -48,10 +48,15 @@ fn target_of_script(program: &Path, depth: usize) -> Result<Option<Target>, Fail
 
 fn target_of_elf(program: &Path, elf: &Elf) -> Result<Target, Failure> {
     let shown = program.display();
-    let refusal = if !elf.has_interpreter {
+    let refusal = if elf.linker.is_none() {
         format!(
             "{shown} is statically linked, so no library can be preloaded; \
              use a dynamically linked build of it"
+        )
+    } else if elf.linker == Some(Linker::Musl) {
+        format!(
+            "{shown} is linked with musl, and libhipri.so needs the GNU C library; \
+             use a build of the program for that"
         )
     } else if changes_user(program) {
         format!(
@@ -127,6 +132,22 @@ mod tests {
         let this = target(Path::new("/proc/self/exe")).unwrap();
         assert!(this.is_some());
         assert_eq!(target(Path::new("/bin/sh")).unwrap(), this);
+    }
+
+    #[test]
+    fn programs_that_use_musl_are_refused() {
+        let program = std::env::temp_dir().join(format!("hipri-musl-{}", std::process::id()));
+        let of = |interpreter| {
+            fs::write(&program, elf::tests::interpreted(2, interpreter)).unwrap();
+            target(&program)
+        };
+        let musl = of("/lib/ld-musl-x86_64.so.1").unwrap_err();
+        let gnu = of("/lib64/ld-linux-x86-64.so.2");
+        fs::remove_file(&program).unwrap();
+        assert_eq!(musl.status, 126);
+        let expected = format!("{} is linked with musl, ", program.display());
+        assert!(musl.sentence.starts_with(&expected), "{}", musl.sentence);
+        assert!(gnu.unwrap().is_some());
     }
 
     #[test]
