@@ -24,7 +24,7 @@ pub enum Reason {
     Buffered,
     /// The file's device has no poll queues.
     PollQueues,
-    /// Whether the file's device has poll queues cannot be read in sysfs.
+    /// Which device the file is on, or whether that has poll queues, cannot be told.
     DeviceUnknown,
     /// The kernel refused to poll: by its setting, or as the file system does not support it.
     Unsupported,
@@ -84,7 +84,8 @@ impl fmt::Display for Reason {
             }
             Reason::DeviceUnknown => {
                 "/sys does not tell whether the device has poll queues; it must be mounted and \
-                 readable, and a descriptor be left for it"
+                 readable, a descriptor be left for it, and the file not be on f2fs or on a \
+                 realtime device of XFS"
             }
             Reason::Unsupported => {
                 "the kernel refuses to poll this file; its file system must support that, \

@@ -7,15 +7,20 @@
 //! fail in a program that would have run. So the device is looked at first, in sysfs. Where a file
 //! is on one block device and sysfs cannot be read, as in a sandbox, nothing is polled. For a block
 //! device, and for a file system that is not on one, the kernel has the word then.
+//!
+//! A file system on several devices has the data of some files on another one than it names. Of XFS
+//! that are the files of its realtime device, which can be told by a flag. Of f2fs it may be any
+//! file, and neither the file nor `/sys/fs/f2fs` tells how many devices there are: so none is polled.
 
 use core::ffi::CStr;
 use core::fmt::Write;
 use core::mem::MaybeUninit;
 
-use libc::{c_int, c_uint};
+use libc::{c_int, c_long, c_uint};
 
 use crate::errno;
 use crate::line::Line;
+use crate::linux::system_call;
 
 /// Whether I/O on a file may be polled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +31,7 @@ pub enum FileState {
     Buffered,
     /// Its device has no poll queues.
     WithoutPollQueues,
-    /// Whether its device has any cannot be read in sysfs.
+    /// Which device it is on, or whether that has any, cannot be told.
     DeviceUnknown,
     /// The same, and may be otherwise the next time: there was no descriptor left to read it by.
     DeviceUnknownForNow,
@@ -42,6 +47,7 @@ pub fn look_up(fd: u32) -> FileState {
         -1 => FileState::Closed,
         flags if flags & libc::O_DIRECT == 0 => FileState::Buffered,
         _ => match status(fd) {
+            Some(status) if is_elsewhere(fd, &status) => FileState::DeviceUnknown,
             Some(status) => state_on_device(&status, c"/sys/dev/block"),
             None => FileState::DeviceUnknownForNow,
         },
@@ -55,6 +61,72 @@ pub fn status(fd: c_int) -> Option<libc::stat64> {
     let result = unsafe { libc::fstat64(fd, status.as_mut_ptr()) };
     // SAFETY: fstat64 succeeded.
     (result == 0).then(|| unsafe { status.assume_init() })
+}
+
+/// Whether the data of a file may be on another device than its status tells.
+fn is_elsewhere(fd: c_int, status: &libc::stat64) -> bool {
+    let is_regular = status.st_mode & libc::S_IFMT == libc::S_IFREG;
+    is_regular && may_be_elsewhere(file_system(fd), || attributes(fd))
+}
+
+/// The same of a regular file on this file system, with these attributes; `None` where that could
+/// not be found out.
+fn may_be_elsewhere(
+    file_system: Option<c_uint>,
+    attributes: impl FnOnce() -> Option<c_uint>,
+) -> bool {
+    match file_system {
+        Some(XFS) => attributes().is_none_or(|flags| flags & REALTIME != 0),
+        Some(F2FS) | None => true,
+        Some(_) => false,
+    }
+}
+
+/// `XFS_SUPER_MAGIC`.
+const XFS: c_uint = 0x5846_5342;
+/// `F2FS_SUPER_MAGIC`.
+const F2FS: c_uint = 0xf2f5_2010;
+
+/// The magic number of the file system that the file behind `fd` is on.
+fn file_system(fd: c_int) -> Option<c_uint> {
+    let mut statistics = MaybeUninit::<libc::statfs64>::zeroed();
+    let place = statistics.as_mut_ptr() as c_long;
+    #[cfg(target_pointer_width = "64")]
+    let (number, arguments) = (libc::SYS_fstatfs, [fd.into(), place, 0, 0, 0, 0]);
+    #[cfg(target_pointer_width = "32")]
+    let (number, arguments) = {
+        let size = size_of::<libc::statfs64>() as c_long;
+        (libc::SYS_fstatfs64, [fd, size, place, 0, 0, 0])
+    };
+    // SAFETY: there is room for the result.
+    let result = unsafe { system_call(number, arguments) };
+    // SAFETY: every value is one of the structure.
+    (result == 0).then(|| unsafe { statistics.assume_init() }.f_type as c_uint)
+}
+
+/// `struct fsxattr`.
+#[repr(C)]
+#[derive(Default)]
+struct Attributes {
+    flags: c_uint,
+    others: [c_uint; 6],
+}
+
+/// `FS_IOC_FSGETXATTR`.
+const GET_ATTRIBUTES: c_long = 0x801c_581f_u32 as c_long;
+/// `FS_XFLAG_REALTIME`.
+const REALTIME: c_uint = 1 << 0;
+
+const _: () = assert!(size_of::<Attributes>() == 0x1c);
+
+/// The `FS_XFLAG_*` of the file behind `fd`.
+fn attributes(fd: c_int) -> Option<c_uint> {
+    let mut attributes = Attributes::default();
+    let place = (&raw mut attributes) as c_long;
+    let arguments = [fd.into(), GET_ATTRIBUTES, place, 0, 0, 0];
+    // SAFETY: there is room for the result.
+    let result = unsafe { system_call(libc::SYS_ioctl, arguments) };
+    (result == 0).then_some(attributes.flags)
 }
 
 /// What the block device tells that a file of this status is, or is on; `devices` is the folder of
@@ -196,6 +268,38 @@ mod tests {
         let sysfs = Sysfs::new("left", "");
         assert_eq!(sysfs.state(libc::S_IFBLK, (8, 0)), FileState::Pollable);
         assert_eq!(sysfs.state(libc::S_IFREG, (0, 42)), FileState::Pollable);
+    }
+
+    #[test]
+    fn a_file_of_several_devices_may_be_on_any() {
+        const PLAIN: c_uint = 1 << 31;
+        for (attributes, elsewhere) in [
+            (Some(PLAIN), false),
+            (Some(PLAIN | REALTIME), true),
+            (None, true),
+        ] {
+            assert_eq!(may_be_elsewhere(Some(XFS), || attributes), elsewhere);
+        }
+        for (file_system, elsewhere) in [(Some(F2FS), true), (Some(0xef53), false), (None, true)] {
+            let found = may_be_elsewhere(file_system, || unreachable!());
+            assert_eq!(found, elsewhere);
+        }
+    }
+
+    #[test]
+    fn a_file_system_has_its_number() {
+        let file = File::open("/proc/self/status").unwrap();
+        let proc = libc::PROC_SUPER_MAGIC as c_uint;
+        assert_eq!(file_system(file.as_raw_fd()), Some(proc));
+        assert_eq!(file_system(-1), None);
+    }
+
+    #[test]
+    fn a_device_is_where_it_is_whatever_its_file_system() {
+        let status = status_of(libc::S_IFBLK, (8, 0));
+        assert!(!is_elsewhere(-1, &status));
+        let status = status_of(libc::S_IFREG, (8, 0));
+        assert!(is_elsewhere(-1, &status));
     }
 
     /// In a process of its own, as the limit is one of the process.
