@@ -27,6 +27,7 @@ pub const CAPACITY: usize = 64;
 
 #[derive(Default)]
 struct KernelContext {
+    is_small: bool,
     polled: Option<bool>,
     /// Accepted, and completed by polling.
     to_poll: VecDeque<Event>,
@@ -54,6 +55,8 @@ pub struct Played {
     pub room_for_contexts: Cell<usize>,
     /// I/O that each context takes.
     pub room: Cell<usize>,
+    /// I/O that one takes which was set up for a single event.
+    pub room_in_small: Cell<usize>,
     /// Sizes of the contexts that were set up.
     pub set_up: RefCell<Vec<u32>>,
     /// Contexts whose ring was hidden.
@@ -88,6 +91,7 @@ impl Played {
             device_polls: Cell::new(true),
             room_for_contexts: Cell::new(usize::MAX),
             room: Cell::new(CAPACITY),
+            room_in_small: Cell::new(CAPACITY),
             set_up: RefCell::default(),
             hidden: RefCell::default(),
             looked_up: RefCell::default(),
@@ -176,7 +180,12 @@ impl Played {
         // SAFETY: the tests submit live iocbs.
         let iocb = unsafe { *address };
         let polled = iocb.flags & FLAG_HIPRI != 0;
-        if context.taken() >= self.room.get() {
+        let room = if context.is_small {
+            &self.room_in_small
+        } else {
+            &self.room
+        };
+        if context.taken() >= room.get() {
             return Err(EAGAIN);
         }
         if iocb.opcode > 8 || polled && (iocb.opcode != PREAD || iocb.flags & FLAG_RESFD != 0) {
@@ -243,9 +252,11 @@ impl System for Played {
         self.room_for_contexts.set(room - 1);
         let last = self.contexts().last().copied().unwrap_or(0);
         let id = last + VISIBLE;
-        self.kernel
-            .borrow_mut()
-            .insert(id, KernelContext::default());
+        let made = KernelContext {
+            is_small: events == 1,
+            ..KernelContext::default()
+        };
+        self.kernel.borrow_mut().insert(id, made);
         self.set_up.borrow_mut().push(events);
         Ok(id)
     }

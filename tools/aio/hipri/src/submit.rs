@@ -86,10 +86,14 @@ impl<S: System> Submission<'_, S> {
                     Err(NoShadow::NoRoom) => return self.send_plain(run, Reason::NoRoom),
                 },
             };
-            if result == error(EOPNOTSUPP) {
-                return self.send_refused(run);
-            }
-            return result;
+            return match result {
+                UNSUPPORTED => self.send_refused(run),
+                // The shadow may be a small one that is full, while there is room beside it.
+                FULL if role == Role::Plain && self.context.room() > 0 => {
+                    self.send_plain(run, Reason::NoRoom)
+                }
+                result => result,
+            };
         }
     }
 
@@ -187,6 +191,11 @@ impl<S: System> Submission<'_, S> {
         result
     }
 }
+
+/// What the kernel returns for a file that it does not poll.
+const UNSUPPORTED: KernelResult = error(EOPNOTSUPP);
+/// What it returns where a context is full.
+const FULL: KernelResult = error(EAGAIN);
 
 fn accepted(result: KernelResult) -> usize {
     usize::try_from(result).unwrap_or(0)
@@ -416,6 +425,30 @@ mod tests {
         assert_eq!(*played.told.borrow(), [News::Refused]);
         played.room_for_contexts.set(1);
         assert_eq!(played.submit_to(context, &fsync), 1);
+    }
+
+    #[test]
+    fn what_a_small_shadow_has_no_room_for_is_not_polled() {
+        let (context, played) = Played::with_context();
+        played.submit_to(context, &[iocb(POLL, 0)]);
+        played.room_for_contexts.set(1);
+        played.room_in_small.set(2);
+        assert_eq!(played.submit_to(context, &reads(5)), 5);
+        let expected = [
+            (VISIBLE, vec![0]),
+            (SHADOW, vec![H; 5]),
+            (SHADOW, vec![H; 3]),
+            (VISIBLE, vec![0; 3]),
+        ];
+        assert_eq!(*played.submissions.borrow(), expected);
+        assert_eq!(context.in_flight(Side::Shadow).count(), 2);
+        assert_eq!(context.in_flight(Side::Visible).count(), 3);
+        let counts = context.counts.to_string();
+        let reasons = "1 not a read or write, 3 no room for a second context";
+        assert_eq!(counts, format!("2 polled, 4 not polled: {reasons}"));
+        // Where the visible side has none either, there is no more to be done.
+        played.room.set(4);
+        assert_eq!(played.submit_to(context, &reads(1)), error(EAGAIN));
     }
 
     #[test]
