@@ -17,7 +17,6 @@ use aio_abi::ContextId;
 
 use crate::statistics::Counts;
 use crate::system::System;
-use crate::verdicts::Verdicts;
 
 /// Which I/O the visible side takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,8 +144,6 @@ pub struct Context {
     turn: AtomicBool,
     /// What was accepted.
     pub counts: Counts,
-    /// What was found out about files.
-    pub verdicts: Verdicts,
 }
 
 impl Context {
@@ -166,7 +163,6 @@ impl Context {
             wake_pending: AtomicBool::new(false),
             turn: AtomicBool::new(false),
             counts: Counts::new(),
-            verdicts: Verdicts::new(),
         }
     }
 
@@ -185,7 +181,6 @@ impl Context {
         self.sleepers.store(0, Relaxed);
         self.wake_pending.store(false, Relaxed);
         self.counts.reset();
-        self.verdicts.reset();
     }
 
     /// The id, or [`FREE`], [`RELEASED`] or [`CLAIMED`]: the table's.

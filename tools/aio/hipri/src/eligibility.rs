@@ -235,6 +235,21 @@ mod tests {
     }
 
     #[test]
+    fn hundreds_of_descriptors_are_looked_up_once() {
+        let (played, verdicts) = (Played::new(), Verdicts::new());
+        let of_file = |fildes| Iocb {
+            fildes,
+            ..iocb(abi::PREAD, 0)
+        };
+        for _ in 0..3 {
+            for fd in 3..503 {
+                way(Some(&of_file(fd)), &verdicts, &played);
+            }
+        }
+        assert_eq!(played.looked_up.take(), Vec::from_iter(3..503));
+    }
+
+    #[test]
     fn codes_name_their_reasons() {
         for reason in Reason::ALL {
             assert_eq!(Reason::from_code(reason as u8), Some(reason));

@@ -14,6 +14,7 @@ use crate::context::{Context, Role};
 use crate::file::FileState;
 use crate::submit::{News, Submission};
 use crate::system::{error, KernelResult, Patience, Room, SignalSet, Signals, System};
+use crate::verdicts::Verdicts;
 
 /// The id of the context that [`Played::with_context`] makes, which has eight pages.
 pub const VISIBLE: ContextId = 0x1_0000;
@@ -61,6 +62,8 @@ pub struct Played {
     pub set_up: RefCell<Vec<u32>>,
     /// Contexts whose ring was hidden.
     pub hidden: RefCell<Vec<ContextId>>,
+    /// What was found out about files.
+    pub verdicts: Verdicts,
     /// Descriptors that were looked up.
     pub looked_up: RefCell<Vec<u32>>,
     /// For each submission, the context and the flags.
@@ -94,6 +97,7 @@ impl Played {
             room_in_small: Cell::new(CAPACITY),
             set_up: RefCell::default(),
             hidden: RefCell::default(),
+            verdicts: Verdicts::new(),
             looked_up: RefCell::default(),
             submissions: RefCell::default(),
             waits: RefCell::default(),
@@ -134,6 +138,7 @@ impl Played {
         let batch = unsafe { Batch::new(pointers.as_ptr(), pointers.len() as _, CAPACITY) };
         let submission = Submission {
             context,
+            verdicts: &self.verdicts,
             system: self,
             tell: &|news| self.told.borrow_mut().push(news),
         };

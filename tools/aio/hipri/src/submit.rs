@@ -14,6 +14,7 @@ use crate::context::{Context, Role, Side};
 use crate::eligibility::{self, Reason, Way};
 use crate::shadow::{shadow, NoShadow};
 use crate::system::{error, KernelResult, SignalsBlocked, System};
+use crate::verdicts::Verdicts;
 use crate::wake;
 
 /// Something to tell the user.
@@ -30,6 +31,8 @@ pub enum News {
 pub struct Submission<'a, S: System> {
     /// The context it is for.
     pub context: &'a Context,
+    /// What was found out about files for that.
+    pub verdicts: &'a Verdicts,
     /// The system.
     pub system: &'a S,
     /// Called with what there is to tell.
@@ -55,8 +58,7 @@ impl<S: System> Submission<'_, S> {
 
     /// How many iocbs at the start of `batch` go the same way, and which.
     fn next_run(&self, batch: &Batch) -> (Way, usize) {
-        let way =
-            |iocb: Option<_>| eligibility::way(iocb.as_ref(), &self.context.verdicts, self.system);
+        let way = |iocb: Option<_>| eligibility::way(iocb.as_ref(), self.verdicts, self.system);
         let mut ways = batch.iter().map(way);
         let first = ways.next().unwrap_or(Way::Nowhere);
         (first, 1 + ways.take_while(|way| *way == first).count())
@@ -133,7 +135,7 @@ impl<S: System> Submission<'_, S> {
     fn send_refused(&self, run: Batch) -> KernelResult {
         if let Some(Some(iocb)) = run.iter().next() {
             let verdict = Err(Reason::Unsupported);
-            self.context.verdicts.remember(iocb.fildes, verdict);
+            self.verdicts.remember(iocb.fildes, verdict);
         }
         self.send_plain(run.first(1), Reason::Unsupported)
     }
@@ -324,7 +326,7 @@ mod tests {
     fn a_refusal_in_the_middle_is_sent_the_other_way_too() {
         let (context, played) = Played::with_context();
         // It was direct when it was looked at.
-        context.verdicts.remember(4, Ok(()));
+        played.verdicts.remember(4, Ok(()));
         played.file(4, FileState::Buffered);
         let batch = [of_file(3), of_file(4), of_file(3)];
         assert_eq!(played.submit_to(context, &batch), 3);
@@ -350,6 +352,7 @@ mod tests {
         let batch = unsafe { Batch::new(pointers.as_ptr(), 1, CAPACITY) }.unwrap();
         let submission = Submission {
             context,
+            verdicts: &played.verdicts,
             system: &played,
             tell: &|_| unreachable!(),
         };

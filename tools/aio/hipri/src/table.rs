@@ -5,6 +5,9 @@
 //! The table has a fixed size and no lock, so that it can be used in a signal handler and is whole
 //! in a child forked at any moment. A context that finds no room is simply not polled. A place is
 //! used again only when nobody is busy with the context that was there.
+//!
+//! What is large and seldom used, the verdicts, is kept apart: the table is searched, and cleared in
+//! every child, without touching the memory of places that were never used.
 
 use core::ops::Deref;
 use core::sync::atomic::AtomicU32;
@@ -13,6 +16,7 @@ use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 use aio_abi::ContextId;
 
 use crate::context::{Context, Role, CLAIMED, FREE, RELEASED};
+use crate::verdicts::Verdicts;
 
 struct Place {
     context: Context,
@@ -50,25 +54,36 @@ impl Place {
 }
 
 /// A context that keeps its place until this is dropped.
-pub struct Held<'a>(&'a Place);
+pub struct Held<'a> {
+    place: &'a Place,
+    verdicts: &'a Verdicts,
+}
+
+impl<'a> Held<'a> {
+    /// What was found out about files for the context.
+    pub fn verdicts(&self) -> &'a Verdicts {
+        self.verdicts
+    }
+}
 
 impl Deref for Held<'_> {
     type Target = Context;
 
     fn deref(&self) -> &Context {
-        &self.0.context
+        &self.place.context
     }
 }
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        self.0.users.fetch_sub(1, SeqCst);
+        self.place.users.fetch_sub(1, SeqCst);
     }
 }
 
 /// The contexts of a process, by id.
 pub struct Table<const PLACES: usize> {
     places: [Place; PLACES],
+    verdicts: [Verdicts; PLACES],
 }
 
 impl<const PLACES: usize> Default for Table<PLACES> {
@@ -82,18 +97,19 @@ impl<const PLACES: usize> Table<PLACES> {
     pub const fn new() -> Self {
         Table {
             places: [const { Place::new() }; PLACES],
+            verdicts: [const { Verdicts::new() }; PLACES],
         }
     }
 
     /// The context `id`, where its `io_setup` was seen and found room.
     pub fn find(&self, id: ContextId) -> Option<Held<'_>> {
         let word = id as usize;
-        let place = self
+        let (place, verdicts) = self
             .search(id)
-            .take_while(|place| place.word() != FREE)
-            .find(|place| place.word() == word)?;
+            .take_while(|(place, _)| place.word() != FREE)
+            .find(|(place, _)| place.word() == word)?;
         place.users.fetch_add(1, SeqCst);
-        let held = Held(place);
+        let held = Held { place, verdicts };
         // From here on it stays, if it is still the one.
         (word > CLAIMED && place.word() == word).then_some(held)
     }
@@ -103,10 +119,11 @@ impl<const PLACES: usize> Table<PLACES> {
     ///
     /// The caller removed a former context of that id.
     pub fn insert(&self, id: ContextId, role: Role, events: u32, capacity: usize) -> bool {
-        let Some(place) = self.search(id).find(|place| place.claim()) else {
+        let Some((place, verdicts)) = self.search(id).find(|(place, _)| place.claim()) else {
             return false;
         };
         place.context.reset(role, events, capacity);
+        verdicts.reset();
         // Pairs with the loads in `find`.
         place.context.id_word().store(id as usize, SeqCst);
         true
@@ -138,11 +155,12 @@ impl<const PLACES: usize> Table<PLACES> {
     }
 
     /// Every place once, from where `id` would best be.
-    fn search(&self, id: ContextId) -> impl Iterator<Item = &Place> {
+    fn search(&self, id: ContextId) -> impl Iterator<Item = (&Place, &Verdicts)> {
         // Ids are page addresses, so their low bits say nothing.
         let hash = ((id >> 12) as u32).wrapping_mul(0x9e37_79b1) >> 16;
-        let (wrapped, first) = self.places.split_at(hash as usize % PLACES);
-        first.iter().chain(wrapped)
+        let start = hash as usize % PLACES;
+        let indices = (start..PLACES).chain(0..start);
+        indices.map(|index| (&self.places[index], &self.verdicts[index]))
     }
 }
 
@@ -174,6 +192,21 @@ mod tests {
         }
         assert!(insert(&table, ID + 16384));
         assert_eq!(table.iter().count(), 4);
+    }
+
+    #[test]
+    fn what_was_found_out_ends_with_its_context() {
+        let table = Table::<2>::new();
+        for id in [ID, ID + 4096] {
+            insert(&table, id);
+        }
+        let [context, other] = [ID, ID + 4096].map(|id| table.find(id).unwrap());
+        context.verdicts().remember(3, Ok(()));
+        assert_eq!(other.verdicts().recall(3), None);
+        table.remove(&context, ID);
+        drop(context);
+        insert(&table, ID);
+        assert_eq!(table.find(ID).unwrap().verdicts().recall(3), None);
     }
 
     #[test]

@@ -1,72 +1,92 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What was found out about the files behind a few descriptors.
+//! What was found out about the files behind some hundreds of descriptors.
 //!
 //! To look a file up takes some system calls, so not every I/O can afford it. What a look found is
 //! believed for a while, no longer: the program may have closed the descriptor and opened another
 //! file under its number, or set `O_DIRECT` on it.
+//!
+//! Every context has its own, as threads that write to one place, be it of the same file, would wait
+//! for each other; and what is believed ends with the context. Memory that was never used is not
+//! written to, so that it costs none.
 
-use core::sync::atomic::AtomicU64;
+use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
 
 use crate::eligibility::Reason;
 
-/// Descriptors that are remembered at once.
-const PLACES: usize = 8;
+/// Descriptors that are remembered at once, where they are consecutive.
+const PLACES: usize = 512;
 
 /// I/Os for which a verdict is believed.
-const TERM: u16 = 1024;
+const TERM: u32 = 1024;
 
 /// Whether I/O on a file can be polled, and if not, why.
 pub type Verdict = Result<(), Reason>;
 
 /// The code of the verdict that I/O can be polled, among those of reasons.
-const POLLABLE: u8 = u8::MAX;
+const POLLABLE: u8 = (1 << CODE_BITS) - 1;
 
 /// Verdicts by descriptor.
 #[derive(Debug)]
-pub struct Verdicts([AtomicU64; PLACES]);
+pub struct Verdicts([AtomicU32; PLACES]);
 
-/// A verdict, and for how long it is believed: 32 bits of descriptor, 16 of term, 8 of code.
+/// A verdict, and for how long it is believed.
 #[derive(Clone, Copy)]
 struct Entry {
-    fd: u32,
-    term: u16,
+    /// What tells the descriptor from others in its place.
+    turn: u32,
+    term: u32,
     code: u8,
 }
 
+const CODE_BITS: u32 = 4;
+const TERM_BITS: u32 = 11;
+const TURN_BITS: u32 = u32::BITS - TERM_BITS - CODE_BITS;
+
+const _: () = assert!(TERM < 1 << TERM_BITS && Reason::ALL.len() <= POLLABLE as usize);
+
 impl Entry {
-    fn from_word(word: u64) -> Self {
+    fn from_word(word: u32) -> Self {
         Entry {
-            fd: (word >> 32) as u32,
-            term: (word >> 8) as u16,
-            code: word as u8,
+            turn: word >> (TERM_BITS + CODE_BITS),
+            term: (word >> CODE_BITS) % (1 << TERM_BITS),
+            code: word as u8 % (1 << CODE_BITS),
         }
     }
 
-    fn to_word(self) -> u64 {
-        (u64::from(self.fd) << 32) | (u64::from(self.term) << 8) | u64::from(self.code)
+    fn to_word(self) -> u32 {
+        let turn_and_term = (self.turn << TERM_BITS) | self.term;
+        (turn_and_term << CODE_BITS) | u32::from(self.code)
     }
+}
+
+/// Where the verdict on a descriptor is, and what tells it from others there.
+fn place_and_turn(fd: u32) -> (usize, u32) {
+    (fd as usize % PLACES, fd / PLACES as u32)
 }
 
 impl Verdicts {
     /// None yet.
     pub const fn new() -> Self {
-        Verdicts([const { AtomicU64::new(0) }; PLACES])
+        Verdicts([const { AtomicU32::new(0) }; PLACES])
     }
 
     /// None any more.
     pub fn reset(&self) {
         for place in &self.0 {
-            place.store(0, Relaxed);
+            if place.load(Relaxed) != 0 {
+                place.store(0, Relaxed);
+            }
         }
     }
 
     /// The verdict on `fd`, if there is one that is still believed; it is a little less then.
     pub fn recall(&self, fd: u32) -> Option<Verdict> {
-        let place = self.place(fd);
+        let (place, turn) = place_and_turn(fd);
+        let place = &self.0[place];
         let entry = Entry::from_word(place.load(Relaxed));
-        if entry.fd != fd || entry.term == 0 {
+        if entry.turn != turn || entry.term == 0 {
             return None;
         }
         let term = entry.term - 1;
@@ -75,19 +95,18 @@ impl Verdicts {
         Some(Reason::from_code(entry.code).map_or(Ok(()), Err))
     }
 
-    /// Remembers the verdict on `fd`.
+    /// Remembers the verdict on `fd`, if that is a number that descriptors have.
     pub fn remember(&self, fd: u32, verdict: Verdict) {
+        let (place, turn) = place_and_turn(fd);
+        if turn >> TURN_BITS != 0 {
+            return;
+        }
         let code = match verdict {
             Ok(()) => POLLABLE,
             Err(reason) => reason as u8,
         };
         let term = TERM;
-        self.place(fd)
-            .store(Entry { fd, term, code }.to_word(), Relaxed);
-    }
-
-    fn place(&self, fd: u32) -> &AtomicU64 {
-        &self.0[fd as usize % PLACES]
+        self.0[place].store(Entry { turn, term, code }.to_word(), Relaxed);
     }
 }
 
@@ -101,6 +120,9 @@ impl Default for Verdicts {
 mod tests {
     use super::*;
 
+    /// The last that is remembered.
+    const LAST: u32 = (PLACES << TURN_BITS) as u32 - 1;
+
     #[test]
     fn nothing_is_known_of_any_descriptor_at_first() {
         let verdicts = Verdicts::new();
@@ -113,11 +135,11 @@ mod tests {
     fn a_verdict_is_believed_for_its_term() {
         let verdicts = Verdicts::new();
         for verdict in [Ok(()), Err(Reason::Buffered)] {
-            verdicts.remember(u32::MAX, verdict);
+            verdicts.remember(LAST, verdict);
             for _ in 0..TERM {
-                assert_eq!(verdicts.recall(u32::MAX), Some(verdict));
+                assert_eq!(verdicts.recall(LAST), Some(verdict));
             }
-            assert_eq!(verdicts.recall(u32::MAX), None);
+            assert_eq!(verdicts.recall(LAST), None);
         }
     }
 
@@ -127,6 +149,25 @@ mod tests {
         verdicts.remember(3, Ok(()));
         assert_eq!(verdicts.recall(3 + PLACES as u32), None);
         verdicts.remember(3 + PLACES as u32, Err(Reason::PollQueues));
+        assert_eq!(verdicts.recall(3), None);
+    }
+
+    #[test]
+    fn what_is_no_descriptor_is_not_remembered() {
+        let verdicts = Verdicts::new();
+        for fd in [LAST + 1, u32::MAX] {
+            verdicts.remember(fd, Ok(()));
+            assert_eq!(verdicts.recall(fd), None);
+        }
+        assert_eq!(verdicts.recall(LAST), None);
+        assert_eq!(verdicts.recall(0), None);
+    }
+
+    #[test]
+    fn none_is_left_after_a_reset() {
+        let verdicts = Verdicts::new();
+        verdicts.remember(3, Ok(()));
+        verdicts.reset();
         assert_eq!(verdicts.recall(3), None);
     }
 
