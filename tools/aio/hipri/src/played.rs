@@ -12,6 +12,7 @@ use libc::{c_int, EAGAIN, EBADF, EFAULT, EINTR, EINVAL, EOPNOTSUPP};
 use crate::batch::{plausible, test_iocb, Batch};
 use crate::context::{Context, Role};
 use crate::file::FileState;
+use crate::reap::{self, Request};
 use crate::submit::{News, Submission};
 use crate::system::{error, KernelResult, Patience, Room, SignalSet, Signals, System};
 use crate::verdicts::Verdicts;
@@ -133,6 +134,16 @@ impl Played {
 
     /// Submits `iocbs`, which the caller can look at afterwards.
     pub fn submit_again(&self, context: &Context, iocbs: &mut [Iocb]) -> KernelResult {
+        self.with_submission(context, iocbs, |submission, batch| submission.submit(batch))
+    }
+
+    /// Has a part of a submission of `iocbs` done.
+    pub fn with_submission<R>(
+        &self,
+        context: &Context,
+        iocbs: &mut [Iocb],
+        act: impl FnOnce(&Submission<'_, Played>, Batch) -> R,
+    ) -> R {
         let pointers: Vec<*mut Iocb> = iocbs.iter_mut().map(std::ptr::from_mut).collect();
         // SAFETY: the pointers are those of live iocbs.
         let batch = unsafe { Batch::new(pointers.as_ptr(), pointers.len() as _, CAPACITY) };
@@ -142,7 +153,26 @@ impl Played {
             system: self,
             tell: &|news| self.told.borrow_mut().push(news),
         };
-        submission.submit(batch.unwrap())
+        act(&submission, batch.unwrap())
+    }
+
+    /// Waits for an event and returns its data.
+    pub fn read_one(&self, context: &Context) -> Result<u64, KernelResult> {
+        let mut event = Event::default();
+        let request = Request {
+            min: 1,
+            room: Room {
+                events: &raw mut event,
+                len: 1,
+            },
+            patience: Patience::Forever,
+            signals: Signals::Unchanged,
+        };
+        // SAFETY: there is room for one event.
+        match unsafe { reap::getevents(context, &request, self) } {
+            1 => Ok(event.data),
+            result => Err(result),
+        }
     }
 
     /// The next that is done by another thread during a wait.

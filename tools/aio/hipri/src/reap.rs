@@ -375,7 +375,7 @@ impl<S: System> Reading<'_, S> {
         // SAFETY: the caller of `getevents` has this room.
         let result = unsafe { self.system.getevents(id, wanted, room, patience, signals) };
         let len = usize::try_from(result).map_err(|_| result)?;
-        let theirs = if self.context.shadow().is_some() && self.sleeps_on(side) {
+        let theirs = if wake::is_pending(self.context) {
             // SAFETY: the kernel wrote so many.
             unsafe { self.take_wake_ups_out(room.events, len) }
         } else {
@@ -782,6 +782,19 @@ mod tests {
         let events = read(context, &played, (2, 8), Patience::Forever);
         assert_eq!(events, Ok(vec![3, 4]));
         played.restore_signals(before);
+    }
+
+    #[test]
+    fn a_wake_up_is_not_shown_as_the_context_ends() {
+        let (context, played) = Played::with_context();
+        played.submit_to(context, &[iocb(POLL, 1), iocb(PREAD, 2)]);
+        assert_eq!(played.read_one(context), Ok(2));
+        played.then(|played| {
+            assert!(wake::wake(context, played));
+            context.id_word().store(RELEASED, SeqCst);
+            context.end(played).unwrap();
+        });
+        assert_eq!(played.read_one(context), Err(error(EINVAL)));
     }
 
     #[test]

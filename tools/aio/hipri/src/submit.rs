@@ -492,6 +492,32 @@ mod tests {
     }
 
     #[test]
+    fn who_only_tries_to_poll_wakes_nobody() {
+        let (context, played) = Played::with_context();
+        // This thread has seen that nothing is decided. Now another one decides, and sleeps.
+        let attempt = || {
+            let other = Iocb {
+                data: 7,
+                ..iocb(POLL, 0)
+            };
+            assert_eq!(played.submit_to(context, &[other]), 1);
+            played.then(|played| {
+                let send =
+                    |submission: &Submission<_>, run| submission.send_flagged(Side::Visible, run);
+                let refused = played.with_submission(context, &mut reads(1), send);
+                assert_eq!(refused, error(EINVAL));
+            });
+            played.then(|played| played.complete(VISIBLE));
+            played.read_one(context)
+        };
+        assert_eq!(context.try_to_poll(attempt, |_| false), Some(Ok(7)));
+        // The next one is woken.
+        let _sleeper = Sleeper::new(context);
+        played.submit_to(context, &reads(1));
+        assert_eq!(played.events_of(VISIBLE), 1);
+    }
+
+    #[test]
     fn io_is_not_polled_where_nobody_can_be_woken_to_poll() {
         let (context, played) = Played::with_context();
         played.submit_to(context, &[iocb(FSYNC, 0)]);

@@ -37,8 +37,16 @@ impl Drop for Sleeper<'_> {
 }
 
 /// Whether there is a thread to wake.
+///
+/// Without a shadow there is none: who sleeps on the only side there is misses nothing, and whoever
+/// makes a shadow looks again, once polled I/O for that is counted.
 pub fn has_sleepers(context: &Context) -> bool {
-    context.sleepers.load(SeqCst) > 0
+    context.shadow().is_some() && context.sleepers.load(SeqCst) > 0
+}
+
+/// Whether a wake-up may be among the events that were read last.
+pub fn is_pending(context: &Context) -> bool {
+    context.wake_pending.load(SeqCst)
 }
 
 /// Wakes a sleeper, or sees that one is being woken. Returns whether that worked.
@@ -70,7 +78,7 @@ pub fn note(context: &Context) {
 
 /// Leaves the rest of the polled I/O to a sleeper, if there is both.
 pub fn pass_on(context: &Context, system: &impl System) {
-    if context.shadow().is_none() || !has_sleepers(context) {
+    if !has_sleepers(context) {
         return;
     }
     let polled = context.role().polled_side();
