@@ -65,6 +65,7 @@ pub unsafe extern "C" fn syscall(
                 with_contexts(|contexts| contexts.remove(&(a1 as ContextId)));
                 send(a2)
             }
+            libc::SYS_openat if is_made_up(a2 as *const c_char) => attribute(),
             libc::SYS_io_submit if (1..=4096).contains(&a2) => {
                 submit(a1 as ContextId, a2, a3 as *const *mut Iocb, send)
             }
@@ -77,34 +78,29 @@ fn with_contexts<R>(f: impl FnOnce(&mut HashMap<ContextId, Context>) -> R) -> R 
     f(CONTEXTS.lock().unwrap().get_or_insert_default())
 }
 
-/// The C library's `open`, as `libhipri.so` sees it: sysfs is made up.
+/// Whether a file is one of sysfs that this library makes up.
 ///
 /// # Safety
 ///
-/// As for the C library's.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn open(path: *const c_char, flags: c_int, mode: libc::mode_t) -> c_int {
+/// The path is a valid string.
+unsafe fn is_made_up(path: *const c_char) -> bool {
     // SAFETY: the caller's.
-    let path_name = unsafe { CStr::from_ptr(path) };
-    if path_name.to_bytes().starts_with(b"/sys/dev/block/") {
-        return attribute(if is_played("no-queues") {
-            b"0\n"
-        } else {
-            b"1\n"
-        });
-    }
-    type Open = unsafe extern "C" fn(*const c_char, c_int, libc::mode_t) -> c_int;
-    // SAFETY: the C library has a function of this name, which looks at a mode where it has one.
-    unsafe { std::mem::transmute::<*mut c_void, Open>(next(c"open"))(path, flags, mode) }
+    let path = unsafe { CStr::from_ptr(path) };
+    path.to_bytes().starts_with(b"/sys/dev/block/")
 }
 
-/// A file with `content`.
-fn attribute(content: &[u8; 2]) -> c_int {
+/// A file that tells whether a device has poll queues.
+fn attribute() -> c_long {
+    let content = if is_played("no-queues") {
+        b"0\n"
+    } else {
+        b"1\n"
+    };
     // SAFETY: name and content are valid.
     unsafe {
         let file = libc::memfd_create(c"io_poll".as_ptr(), libc::MFD_CLOEXEC);
         libc::pwrite(file, content.as_ptr().cast(), content.len(), 0);
-        file
+        file.into()
     }
 }
 

@@ -18,9 +18,8 @@ use core::mem::MaybeUninit;
 
 use libc::{c_int, c_long, c_uint};
 
-use crate::errno;
 use crate::line::Line;
-use crate::linux::system_call;
+use crate::linux::{self, system_call};
 
 /// Whether I/O on a file may be polled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,10 +41,9 @@ pub enum FileState {
 /// Looks at the file behind `fd`: some system calls, so not for every I/O.
 pub fn look_up(fd: u32) -> FileState {
     let fd = fd as c_int;
-    // SAFETY: fcntl with F_GETFL touches no memory.
-    match unsafe { libc::fcntl(fd, libc::F_GETFL) } {
-        -1 => FileState::Closed,
-        flags if flags & libc::O_DIRECT == 0 => FileState::Buffered,
+    match linux::descriptor_control(fd, libc::F_GETFL, 0) {
+        ..0 => FileState::Closed,
+        flags if flags & c_long::from(libc::O_DIRECT) == 0 => FileState::Buffered,
         _ => match status(fd) {
             Some(status) if is_elsewhere(fd, &status) => FileState::DeviceUnknown,
             Some(status) => state_on_device(&status, c"/sys/dev/block"),
@@ -56,10 +54,17 @@ pub fn look_up(fd: u32) -> FileState {
 
 /// The status of the file behind `fd`, if there is one.
 pub fn status(fd: c_int) -> Option<libc::stat64> {
-    let mut status = MaybeUninit::<libc::stat64>::uninit();
-    // SAFETY: there is room for the result.
-    let result = unsafe { libc::fstat64(fd, status.as_mut_ptr()) };
-    // SAFETY: fstat64 succeeded.
+    #[cfg(target_pointer_width = "64")]
+    const NUMBER: c_long = libc::SYS_fstat;
+    #[cfg(target_pointer_width = "32")]
+    const NUMBER: c_long = libc::SYS_fstat64;
+    #[cfg(target_pointer_width = "32")]
+    const _: () = assert!(size_of::<libc::stat64>() == 96);
+    let mut status = MaybeUninit::<libc::stat64>::zeroed();
+    let place = status.as_mut_ptr() as c_long;
+    // SAFETY: there is room for the result, which the C library has as the kernel.
+    let result = unsafe { system_call(NUMBER, [fd.into(), place, 0, 0, 0, 0]) };
+    // SAFETY: every value is one of the structure.
     (result == 0).then(|| unsafe { status.assume_init() })
 }
 
@@ -167,18 +172,17 @@ fn device_polls(devices: &CStr, major: c_uint, minor: c_uint) -> Result<bool, c_
 
 /// The value of a sysfs attribute that is 0 or 1; the errno where it cannot be read.
 fn read_bool(path: &CStr) -> Result<bool, c_int> {
+    let flags = (libc::O_RDONLY | libc::O_CLOEXEC).into();
+    let address = path.as_ptr() as c_long;
+    let arguments = [libc::AT_FDCWD.into(), address, flags, 0, 0, 0];
     // SAFETY: the path is a valid string.
-    let file = unsafe { libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) };
-    if file < 0 {
-        return Err(errno::get());
-    }
+    let opened = unsafe { system_call(libc::SYS_openat, arguments) };
+    let file = linux::descriptor(opened).ok_or(-opened as c_int)?;
     let mut value = 0u8;
-    // SAFETY: there is room for one byte, and the descriptor is ours.
-    let read = unsafe {
-        let read = libc::read(file, (&raw mut value).cast(), 1);
-        libc::close(file);
-        read
-    };
+    let place = (&raw mut value) as c_long;
+    // SAFETY: there is room for one byte.
+    let read = unsafe { system_call(libc::SYS_read, [file.into(), place, 1, 0, 0, 0]) };
+    linux::close(file);
     match value {
         b'0' if read == 1 => Ok(false),
         b'1' if read == 1 => Ok(true),
@@ -195,6 +199,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
+    use crate::linux::outlives_cancellation;
 
     #[test]
     fn a_closed_descriptor_and_a_buffered_file_are_told_apart() {
@@ -218,8 +223,11 @@ mod tests {
 
         /// The state of a file of this kind on this device.
         fn state(&self, kind: libc::mode_t, device: (c_uint, c_uint)) -> FileState {
-            let devices = CString::new(self.0.to_str().unwrap()).unwrap();
-            state_on_device(&status_of(kind, device), &devices)
+            state_on_device(&status_of(kind, device), &self.devices())
+        }
+
+        fn devices(&self) -> CString {
+            CString::new(self.0.to_str().unwrap()).unwrap()
         }
     }
 
@@ -250,6 +258,20 @@ mod tests {
                 assert_eq!(sysfs.state(kind, (9, 1)), state);
             }
         }
+    }
+
+    #[test]
+    fn no_look_is_a_cancellation_point() {
+        let sysfs = Sysfs::new("cancelled", "1\n");
+        let devices = sysfs.devices();
+        let file = File::open("/proc/self/exe").unwrap();
+        let on_partition = status_of(libc::S_IFREG, (9, 1));
+        let looks = || {
+            let looked = look_up(file.as_raw_fd() as u32);
+            let state = state_on_device(&on_partition, &devices);
+            (looked, state) == (FileState::Buffered, FileState::Pollable)
+        };
+        assert!(outlives_cancellation(looks));
     }
 
     #[test]

@@ -25,6 +25,10 @@ pub struct Linux;
 
 /// Makes a system call; the result is in the kernel's form.
 ///
+/// That is for all that the library does while the program makes a call which is no cancellation
+/// point. The C library's functions to open, read and close files are some, where the thread may be
+/// ended; and other preload libraries stand in front of them, to be called by the program only.
+///
 /// # Safety
 ///
 /// As for the system call.
@@ -32,6 +36,24 @@ pub unsafe fn system_call(number: c_long, arguments: [c_long; 6]) -> KernelResul
     let [a1, a2, a3, a4, a5, a6] = arguments;
     // SAFETY: the caller's.
     errno::to_kernel(unsafe { next::syscall()(number, a1, a2, a3, a4, a5, a6) })
+}
+
+/// `fcntl` with a command that takes a number.
+pub fn descriptor_control(fd: c_int, command: c_int, argument: c_int) -> KernelResult {
+    let arguments = [fd.into(), command.into(), argument.into(), 0, 0, 0];
+    // SAFETY: this touches no memory.
+    unsafe { system_call(libc::SYS_fcntl, arguments) }
+}
+
+/// The descriptor that a call returned, if it did.
+pub fn descriptor(result: KernelResult) -> Option<c_int> {
+    c_int::try_from(result).ok().filter(|fd| *fd >= 0)
+}
+
+/// Closes a descriptor that is the library's own.
+pub fn close(fd: c_int) {
+    // SAFETY: nobody else uses it.
+    unsafe { system_call(libc::SYS_close, [fd.into(), 0, 0, 0, 0, 0]) };
 }
 
 /// `struct __kernel_timespec`.
@@ -280,28 +302,41 @@ impl Wake {
         match kept {
             Ok(_) => Some(made),
             Err(other) => {
-                // SAFETY: it is ours.
-                unsafe { libc::close(made) };
+                close(made);
                 Some(other)
             }
         }
     }
 
     fn make() -> Option<c_int> {
-        // SAFETY: the descriptors are ours.
-        unsafe {
-            let low = libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK);
-            if low < 0 {
-                return None;
-            }
-            let high = libc::fcntl(low, libc::F_DUPFD_CLOEXEC, Self::LOWEST);
-            if high < 0 {
-                // So many the program may not have.
-                return Some(low);
-            }
-            libc::close(low);
-            Some(high)
+        let flags = (libc::EFD_CLOEXEC | libc::EFD_NONBLOCK).into();
+        // SAFETY: this touches no memory.
+        let low = unsafe { system_call(libc::SYS_eventfd2, [0, flags, 0, 0, 0, 0]) };
+        let low = descriptor(low)?;
+        let high = descriptor_control(low, libc::F_DUPFD_CLOEXEC, Self::LOWEST);
+        let Some(high) = descriptor(high) else {
+            // So many the program may not have.
+            return Some(low);
+        };
+        close(low);
+        Some(high)
+    }
+}
+
+/// Whether a thread that was cancelled gets to the end of `act`, and that returns true; in a process
+/// of its own.
+#[cfg(test)]
+pub(crate) fn outlives_cancellation(act: impl FnOnce() -> bool) -> bool {
+    // SAFETY: the child has its memory for itself; the status is written by waitpid.
+    unsafe {
+        let child = libc::fork();
+        if child == 0 {
+            libc::pthread_cancel(libc::pthread_self());
+            libc::_exit((!act()).into());
         }
+        let mut ended = -1;
+        libc::waitpid(child, &mut ended, 0);
+        ended == 0
     }
 }
 
@@ -318,6 +353,12 @@ mod tests {
         assert_eq!(blocked, SignalSet::MAX);
         Linux.restore_signals(before);
         assert_eq!(block(0), before);
+    }
+
+    #[test]
+    fn no_wake_up_is_a_cancellation_point() {
+        let wakes = || (0..2).all(|_| Linux.wake_iocb(true).is_some());
+        assert!(outlives_cancellation(wakes));
     }
 
     #[test]
