@@ -11,7 +11,7 @@
 //! consistent wherever one field is read to see what another thread does about another field.
 
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
-use core::sync::atomic::{AtomicBool, AtomicIsize, AtomicU32, AtomicU8, AtomicUsize};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicU8, AtomicUsize};
 
 use aio_abi::ContextId;
 
@@ -75,34 +75,64 @@ impl Side {
 
 /// I/O in flight: submitted, and its event not read.
 ///
-/// Where the program reads the ring itself, this does not see the events go and counts too many.
+/// Where the program reads the ring itself, this does not see the events go and counts too many:
+/// see [`Context::note_idle`].
 #[derive(Debug)]
-pub struct InFlight(AtomicIsize);
+pub struct InFlight {
+    submitted: AtomicU64,
+    read: AtomicU64,
+}
 
 impl InFlight {
     const fn new() -> Self {
-        InFlight(AtomicIsize::new(0))
+        InFlight {
+            submitted: AtomicU64::new(0),
+            read: AtomicU64::new(0),
+        }
     }
 
     /// How much there is.
     pub fn count(&self) -> usize {
-        usize::try_from(self.0.load(SeqCst)).unwrap_or(0)
+        // In this order it is not too little.
+        let read = self.read.load(SeqCst);
+        let count = self.submitted().wrapping_sub(read) as i64;
+        usize::try_from(count).unwrap_or(0)
+    }
+
+    /// How much there ever was, and is about to be.
+    fn submitted(&self) -> u64 {
+        self.submitted.load(SeqCst)
     }
 
     /// Counts I/O before it is submitted, as somebody else may read its event before that returns.
     pub fn add(&self, count: usize) {
-        self.0.fetch_add(count as isize, SeqCst);
+        self.submitted.fetch_add(count as u64, SeqCst);
     }
 
-    /// Counts events that were read, or I/O that was not accepted.
-    pub fn remove(&self, count: usize) {
+    /// Counts I/O that was not accepted.
+    pub fn take_back(&self, count: usize) {
         if count > 0 {
-            self.0.fetch_sub(count as isize, SeqCst);
+            self.submitted.fetch_sub(count as u64, SeqCst);
         }
     }
 
+    /// Counts events that were read.
+    pub fn remove(&self, count: usize) {
+        if count > 0 {
+            self.read.fetch_add(count as u64, SeqCst);
+        }
+    }
+
+    /// Takes all that there is for read, but nothing that is submitted or read meanwhile.
+    fn forget(&self) {
+        let read = self.read.load(SeqCst);
+        let unread = self.submitted().wrapping_sub(read);
+        self.read.fetch_add(unread, SeqCst);
+    }
+
     fn reset(&self) {
-        self.0.store(0, SeqCst);
+        self.submitted.store(0, SeqCst);
+        self.read.store(0, SeqCst);
     }
 }
 
@@ -134,7 +164,12 @@ pub struct Context {
     shadow: AtomicUsize,
     visible_in_flight: InFlight,
     shadow_in_flight: InFlight,
-    /// Threads that write to the visible ring.
+    /// Submissions of I/O that is not polled: how many began, and how many ended.
+    begun: AtomicU32,
+    ended: AtomicU32,
+    /// Nothing is in flight on the visible side while no more than this was submitted to it.
+    idle_at: AtomicU64,
+    /// Threads that read or write the visible ring.
     in_ring: AtomicU32,
     /// Threads that wait, or are about to, for I/O that is not polled, and see nothing else.
     pub sleepers: AtomicU32,
@@ -158,6 +193,9 @@ impl Context {
             shadow: AtomicUsize::new(NO_SHADOW),
             visible_in_flight: InFlight::new(),
             shadow_in_flight: InFlight::new(),
+            begun: AtomicU32::new(0),
+            ended: AtomicU32::new(0),
+            idle_at: AtomicU64::new(0),
             in_ring: AtomicU32::new(0),
             sleepers: AtomicU32::new(0),
             wake_pending: AtomicBool::new(false),
@@ -177,6 +215,9 @@ impl Context {
         self.shadow.store(NO_SHADOW, Relaxed);
         self.visible_in_flight.reset();
         self.shadow_in_flight.reset();
+        self.begun.store(0, Relaxed);
+        self.ended.store(0, Relaxed);
+        self.idle_at.store(0, Relaxed);
         self.in_ring.store(0, Relaxed);
         self.sleepers.store(0, Relaxed);
         self.wake_pending.store(false, Relaxed);
@@ -269,7 +310,7 @@ impl Context {
         adopted.map(drop).map_err(shadow_id)
     }
 
-    /// Takes the shadow side away for good, and returns it if there was one. Nobody writes to the
+    /// Takes the shadow side away for good, and returns it if there was one. Nobody touches the
     /// visible ring afterwards: call this when the context has lost its id.
     pub fn end(&self, system: &impl System) -> Option<ContextId> {
         let shadow = self.shadow.swap(DEAD, SeqCst);
@@ -279,13 +320,15 @@ impl Context {
         shadow_id(shadow)
     }
 
-    /// Runs `write` with the id of the visible side, whose ring stays until it returns; not where
-    /// the context is being destroyed. Returns whether it was run.
-    pub fn with_ring(&self, write: impl FnOnce(ContextId)) -> bool {
+    /// Runs `act` with the id of the visible side, whose ring stays until it returns; not where the
+    /// context is being destroyed.
+    ///
+    /// Who does that waits for it: so signals are to be blocked, whose handlers might, or not return.
+    pub fn with_ring<R>(&self, act: impl FnOnce(ContextId) -> R) -> Option<R> {
         self.in_ring.fetch_add(1, SeqCst);
-        let alive = self.id().map(write).is_some();
+        let result = self.id().map(act);
         self.in_ring.fetch_sub(1, SeqCst);
-        alive
+        result
     }
 
     /// The kernel's context on a side; `None` where there is none, or not any more.
@@ -307,7 +350,42 @@ impl Context {
     /// Forgets what was in flight on the visible side before there was a shadow side, where the
     /// program may have read events from the ring: the number is good for nothing.
     pub fn forget_in_flight(&self) {
-        self.visible_in_flight.reset();
+        self.visible_in_flight.forget();
+    }
+
+    /// Runs `submit`, which counts and submits I/O that is not polled.
+    ///
+    /// Where a signal's handler leaves it by a jump, the visible side is not taken for idle any more.
+    pub fn submitting_plain<R>(&self, submit: impl FnOnce() -> R) -> R {
+        self.begun.fetch_add(1, SeqCst);
+        let result = submit();
+        self.ended.fetch_add(1, SeqCst);
+        result
+    }
+
+    /// Takes note of it where nothing is in flight on a visible side that is not polled.
+    ///
+    /// That is what was submitted, less what was read; and where the program may have read events
+    /// from the ring, only the ring tells how many. It does so modulo its size, which is enough, as
+    /// the kernel takes less than that at once: but only while no submission is under way, which
+    /// counts what may be too much.
+    ///
+    /// Call this where there is a shadow, as then nobody tries any more to poll on this side.
+    pub fn note_idle(&self, system: &impl System) {
+        let ended = self.ended.load(SeqCst);
+        if self.begun.load(SeqCst) != ended {
+            return;
+        }
+        let submitted = self.visible_in_flight.submitted();
+        // SAFETY: the context lives meanwhile.
+        let ring = self.with_ring(|id| unsafe { system.ring(id) });
+        let is_idle = ring.is_some_and(|ring| {
+            let size = self.capacity() as u64 + 1;
+            ring.is_empty() && submitted % size == u64::from(ring.head) % size
+        });
+        if is_idle && self.begun.load(SeqCst) == ended {
+            self.idle_at.store(submitted, SeqCst);
+        }
     }
 
     /// How much more I/O the context takes: with two sides as much as with one.
@@ -323,8 +401,11 @@ impl Context {
     ///
     /// Of the visible side that is not known for sure where it is not polled: see [`InFlight`].
     pub fn may_complete(&self, side: Side) -> bool {
-        let unknown = side == Side::Visible && self.role() != Role::Polled;
-        unknown || self.in_flight(side).count() > 0
+        if side == Side::Visible && self.role() != Role::Polled {
+            self.visible_in_flight.submitted() != self.idle_at.load(SeqCst)
+        } else {
+            self.in_flight(side).count() > 0
+        }
     }
 
     /// The side to look at first: one and the other in turns.
@@ -339,8 +420,12 @@ impl Context {
 
 #[cfg(test)]
 mod tests {
+    use aio_abi::POLL;
+
     use super::*;
-    use crate::played::Played;
+    use crate::batch::test_iocb;
+    use crate::played::{Played, VISIBLE};
+    use crate::system::error;
 
     fn context() -> Context {
         let context = Context::vacant();
@@ -405,9 +490,9 @@ mod tests {
     fn the_ring_of_a_context_that_lost_its_id_is_not_touched() {
         let context = context();
         context.id_word().store(0x1000, SeqCst);
-        assert!(context.with_ring(|id| assert_eq!(id, 0x1000)));
+        assert_eq!(context.with_ring(|id| id), Some(0x1000));
         context.id_word().store(RELEASED, SeqCst);
-        assert!(!context.with_ring(|_| unreachable!()));
+        assert_eq!(context.with_ring(|_| unreachable!()), None::<()>);
     }
 
     #[test]
@@ -419,6 +504,61 @@ mod tests {
         assert_eq!(context.room(), 4);
         context.in_flight(Side::Shadow).add(10);
         assert_eq!(context.room(), 0);
+    }
+
+    fn fill(context: &Context, played: &Played) {
+        let poll = test_iocb(POLL, 0);
+        for _ in 0..context.capacity() {
+            assert_eq!(played.submit_to(context, &[poll]), 1);
+        }
+    }
+
+    #[test]
+    fn a_full_ring_is_not_idle_whatever_is_being_submitted() {
+        let (context, played) = Played::with_context();
+        fill(context, &played);
+        context.submitting_plain(|| {
+            // As many as the ring has elements.
+            context.in_flight(Side::Visible).add(1);
+            context.note_idle(&played);
+            assert!(context.may_complete(Side::Visible));
+            context.in_flight(Side::Visible).take_back(1);
+        });
+        context.note_idle(&played);
+        assert!(context.may_complete(Side::Visible));
+    }
+
+    #[test]
+    fn a_ring_is_idle_when_all_was_read_until_there_is_more() {
+        let (context, played) = Played::with_context();
+        for _ in 0..2 {
+            fill(context, &played);
+            for left in (0..context.capacity()).rev() {
+                played.complete(VISIBLE);
+                context.note_idle(&played);
+                assert!(context.may_complete(Side::Visible));
+                played.read_in_ring(VISIBLE);
+                context.note_idle(&played);
+                assert_eq!(context.may_complete(Side::Visible), left > 0);
+            }
+            assert_eq!(
+                played.submit_to(context, &[test_iocb(99, 0)]),
+                error(libc::EINVAL)
+            );
+            assert!(!context.may_complete(Side::Visible));
+        }
+    }
+
+    #[test]
+    fn what_is_forgotten_is_read_later() {
+        let in_flight = InFlight::new();
+        in_flight.add(3);
+        in_flight.remove(1);
+        in_flight.forget();
+        assert_eq!(in_flight.count(), 0);
+        in_flight.add(3);
+        in_flight.take_back(1);
+        assert_eq!(in_flight.count(), 2);
     }
 
     #[test]

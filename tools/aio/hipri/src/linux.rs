@@ -10,7 +10,9 @@ use aio_abi::{ContextId, Event, Iocb, RingHeader, PREAD, RING_INCOMPAT_POLLED};
 use libc::{c_int, c_long};
 
 use crate::file::{self, FileState};
-use crate::system::{KernelResult, Patience, Room, SignalArgument, SignalSet, Signals, System};
+use crate::system::{
+    KernelResult, Patience, Ring, Room, SignalArgument, SignalSet, Signals, System,
+};
 use crate::{errno, next};
 
 /// `io_pgetevents`, with a timeout of 64-bit fields.
@@ -145,6 +147,17 @@ impl System for Linux {
         unsafe {
             (&raw mut (*ring).magic).write_volatile(0);
             (&raw mut (*ring).incompat_features).write_volatile(RING_INCOMPAT_POLLED);
+        }
+    }
+
+    unsafe fn ring(&self, context: ContextId) -> Ring {
+        let ring = context as *const RingHeader;
+        // SAFETY: the caller's; the kernel writes it at the same time.
+        unsafe {
+            Ring {
+                head: (&raw const (*ring).head).read_volatile(),
+                tail: (&raw const (*ring).tail).read_volatile(),
+            }
         }
     }
 
@@ -374,6 +387,15 @@ mod tests {
         // SAFETY: it looks like a ring.
         unsafe { Linux.hide_ring(ring.as_mut_ptr() as ContextId) };
         assert_eq!(ring, [1, 128, 3, 3, 0, 3, RING_INCOMPAT_POLLED, 32]);
+    }
+
+    #[test]
+    fn a_ring_tells_how_far_it_was_read_and_written() {
+        let ring = [1u32, 128, 3, 4, RING_MAGIC, 3, 0, 32];
+        // SAFETY: it looks like a ring.
+        let ring = unsafe { Linux.ring(ring.as_ptr() as ContextId) };
+        assert_eq!((ring.head, ring.tail), (3, 4));
+        assert!(!ring.is_empty());
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::context::{Context, Role};
 use crate::file::FileState;
 use crate::reap::{self, Request};
 use crate::submit::{News, Submission};
-use crate::system::{error, KernelResult, Patience, Room, SignalSet, Signals, System};
+use crate::system::{error, KernelResult, Patience, Ring, Room, SignalSet, Signals, System};
 use crate::verdicts::Verdicts;
 
 /// The id of the context that [`Played::with_context`] makes, which has eight pages.
@@ -36,6 +36,8 @@ struct KernelContext {
     /// Accepted, and completed by [`Played::complete`].
     held: VecDeque<Event>,
     events: VecDeque<Event>,
+    /// Events that were read, by whomever.
+    read: usize,
 }
 
 impl KernelContext {
@@ -193,6 +195,14 @@ impl Played {
         context.events.push_back(event);
     }
 
+    /// Has the program read an event in the ring, without a call.
+    pub fn read_in_ring(&self, id: ContextId) {
+        let mut kernel = self.kernel.borrow_mut();
+        let context = kernel.get_mut(&id).unwrap();
+        context.events.pop_front().unwrap();
+        context.read += 1;
+    }
+
     /// The kernel's contexts.
     pub fn contexts(&self) -> Vec<ContextId> {
         self.kernel.borrow().keys().copied().collect()
@@ -269,6 +279,7 @@ impl Played {
         let polled = std::mem::take(&mut context.to_poll);
         context.events.extend(polled);
         let read = context.events.len().min(room.len);
+        context.read += read;
         for (index, event) in context.events.drain(..read).enumerate() {
             // SAFETY: there is room for so many.
             unsafe { room.events.add(index).write(event) };
@@ -379,6 +390,16 @@ impl System for Played {
 
     unsafe fn hide_ring(&self, context: ContextId) {
         self.hidden.borrow_mut().push(context);
+    }
+
+    unsafe fn ring(&self, context: ContextId) -> Ring {
+        let kernel = self.kernel.borrow();
+        let context = &kernel[&context];
+        let index = |events| (events % (CAPACITY + 1)) as u32;
+        Ring {
+            head: index(context.read),
+            tail: index(context.read + context.events.len()),
+        }
     }
 
     fn wake_iocb(&self, _again: bool) -> Option<*mut Iocb> {

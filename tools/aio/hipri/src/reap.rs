@@ -5,7 +5,9 @@
 //! Where only one side can complete anything, the wait is on that side, mostly in one system call
 //! that is the program's own. While both can, they are asked in turns: the polled side, which spins
 //! anyway, for a slice of time, the other one without waiting. Where nothing polled is in flight,
-//! the thread sleeps on the other side until polled I/O is submitted: see [`wake`].
+//! the thread sleeps on the other side until polled I/O is submitted: see [`wake`]. That nothing is
+//! in flight on the program's own context, where that is not polled, is found out while both are
+//! asked: see [`Context::note_idle`].
 //!
 //! Some things are noticed only when a slice of time is over, most of all the first I/O of the
 //! second kind, submitted while another thread waits on the only side there was. Slices are short
@@ -283,6 +285,9 @@ impl<S: System> Reading<'_, S> {
             }
             Place::Both(polled) => {
                 self.read(polled.other(), 0, Patience::NONE, Signals::Unchanged)?;
+                if polled == Side::Shadow {
+                    self.context.note_idle(self.system);
+                }
                 if self.missing() > 0 {
                     self.read(polled, 1, patience, Signals::Unchanged)?;
                 }
@@ -646,6 +651,70 @@ mod tests {
         let events = read(context, &played, (1, 1), Patience::Nanos(u64::MAX));
         assert_eq!(events, Ok(vec![3]));
         assert_eq!(context.sleepers.load(SeqCst), 0);
+    }
+
+    /// The waits that it takes to read one polled I/O.
+    fn waits_of_polled(
+        context: &Context,
+        played: &Played,
+    ) -> Vec<(aio_abi::ContextId, usize, Patience)> {
+        assert_eq!(played.submit_to(context, &[iocb(PREAD, 9)]), 1);
+        played.waits.take();
+        assert_eq!(played.read_one(context), Ok(9));
+        played.waits.take()
+    }
+
+    const ONE_WAIT: (aio_abi::ContextId, usize, Patience) =
+        (SHADOW, 1, Patience::Nanos(LOOK_AROUND));
+
+    #[test]
+    fn a_plain_context_that_only_polls_by_now_waits_there() {
+        let (context, played) = Played::with_context();
+        // More than the ring has elements, of which nobody tells that they were read.
+        for _ in 0..100 {
+            played.submit_to(context, &[iocb(FSYNC, 1)]);
+            played.read_in_ring(VISIBLE);
+        }
+        assert_ne!(waits_of_polled(context, &played), [ONE_WAIT]);
+        assert_eq!(waits_of_polled(context, &played), [ONE_WAIT]);
+        // Now one that is read as all are.
+        played.submit_to(context, &[iocb(FSYNC, 1)]);
+        assert_eq!(played.read_one(context), Ok(1));
+        waits_of_polled(context, &played);
+        assert_eq!(waits_of_polled(context, &played), [ONE_WAIT]);
+    }
+
+    #[test]
+    fn a_plain_context_waits_for_all_that_was_in_flight_before() {
+        let (context, played) = Played::with_context();
+        played.submit_to(context, &[iocb(POLL, 1), iocb(POLL, 2)]);
+        played.complete(VISIBLE);
+        played.read_in_ring(VISIBLE);
+        for _ in 0..3 {
+            assert_ne!(waits_of_polled(context, &played), [ONE_WAIT]);
+        }
+        played.complete(VISIBLE);
+        assert_eq!(played.read_one(context), Ok(2));
+        waits_of_polled(context, &played);
+        assert_eq!(waits_of_polled(context, &played), [ONE_WAIT]);
+    }
+
+    #[test]
+    fn a_wake_up_is_in_flight_until_it_is_read() {
+        let (context, played) = Played::with_context();
+        played.submit_to(context, &[iocb(FSYNC, 1), iocb(PREAD, 2)]);
+        assert_eq!(
+            read(context, &played, (2, 8), Patience::Forever).map(|all| all.len()),
+            Ok(2)
+        );
+        for fails in [0, 1, 2] {
+            played.wake_fails.set(fails);
+            assert_eq!(wake::wake(context, &played), fails < 2);
+            waits_of_polled(context, &played);
+            waits_of_polled(context, &played);
+            assert_eq!(waits_of_polled(context, &played), [ONE_WAIT]);
+            assert_eq!(context.in_flight(Side::Visible).count(), 0);
+        }
     }
 
     #[test]

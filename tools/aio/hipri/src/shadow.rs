@@ -61,7 +61,7 @@ fn hide_ring(context: &Context, system: &impl System) -> bool {
     // SAFETY: the ring stays meanwhile.
     let hidden = context.with_ring(|id| unsafe { system.hide_ring(id) });
     context.forget_in_flight();
-    hidden
+    hidden.is_some()
 }
 
 #[cfg(test)]

@@ -119,7 +119,7 @@ impl<S: System> Submission<'_, S> {
         in_flight.add(run.len());
         // Once it is counted: see `wake`.
         if wake::has_sleepers(self.context) && !wake::wake(self.context, self.system) {
-            in_flight.remove(run.len());
+            in_flight.take_back(run.len());
             return self.send_plain(run, Reason::NoRoom);
         }
         run.flag();
@@ -175,8 +175,10 @@ impl<S: System> Submission<'_, S> {
         let run = run.first(self.context.room());
         // An iocb that was polled still has the flag when the program uses it again.
         run.unflag();
-        self.context.in_flight(side).add(run.len());
-        self.send_counted(side, run)
+        self.context.submitting_plain(|| {
+            self.context.in_flight(side).add(run.len());
+            self.send_counted(side, run)
+        })
     }
 
     /// Sends a run as it is, of which all is counted as in flight.
@@ -189,7 +191,7 @@ impl<S: System> Submission<'_, S> {
             Some(id) => unsafe { self.system.submit(id, run.len(), run.pointers()) },
         };
         let in_flight = self.context.in_flight(side);
-        in_flight.remove(run.len() - accepted(result));
+        in_flight.take_back(run.len() - accepted(result));
         result
     }
 }

@@ -66,6 +66,22 @@ impl Room {
     }
 }
 
+/// Where a ring is read and written: indices of its elements.
+#[derive(Clone, Copy, Debug)]
+pub struct Ring {
+    /// Where the next event is read.
+    pub head: u32,
+    /// Where the next one is written.
+    pub tail: u32,
+}
+
+impl Ring {
+    /// Whether there is no event in it.
+    pub fn is_empty(self) -> bool {
+        self.head == self.tail
+    }
+}
+
 /// Which signals a wait is safe from.
 #[derive(Clone, Copy, Debug)]
 pub enum Signals {
@@ -121,6 +137,13 @@ pub trait System {
     ///
     /// The context lives.
     unsafe fn hide_ring(&self, context: ContextId);
+
+    /// Looks at the ring of `context` in user memory.
+    ///
+    /// # Safety
+    ///
+    /// The context lives.
+    unsafe fn ring(&self, context: ContextId) -> Ring;
 
     /// An iocb for I/O that completes at once, whatever becomes of it; `None` where the system has
     /// no descriptor left for it, or `again` is set, and the descriptor cannot be renewed.

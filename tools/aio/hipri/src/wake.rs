@@ -64,11 +64,22 @@ pub fn wake(context: &Context, system: &impl System) -> bool {
 
 fn send(context: &Context, again: bool, system: &impl System) -> bool {
     let side = context.role().plain_side();
-    match (context.on(side), system.wake_iocb(again)) {
+    let (Some(id), Some(iocb)) = (context.on(side), system.wake_iocb(again)) else {
+        return false;
+    };
+    let in_flight = context.in_flight(side);
+    context.submitting_plain(|| {
+        in_flight.add(1);
         // SAFETY: a wake-up has no buffer, and its iocb is there for ever.
-        (Some(id), Some(iocb)) => unsafe { system.submit(id, 1, &iocb) == 1 },
-        _ => false,
-    }
+        let woken = unsafe { system.submit(id, 1, &iocb) == 1 };
+        if woken {
+            // It goes through the ring as all do, but the program does not have it in flight.
+            in_flight.remove(1);
+        } else {
+            in_flight.take_back(1);
+        }
+        woken
+    })
 }
 
 /// Takes note of a wake-up that was read.
