@@ -254,10 +254,17 @@ impl Context {
     ///
     /// Who tries to be the first to poll does not wait for anything but the device.
     pub fn settled_role(&self, system: &impl System) -> Role {
-        while self.trying_to_poll.load(SeqCst) != 0 {
+        while self.is_unsettled() {
             system.give_way();
         }
         self.role()
+    }
+
+    /// Whether the role may still change, whatever it seems to be: somebody tries to poll, and the
+    /// kernel may say yes. Who has seen a role that is not undecided, then this to be false, and
+    /// sees the same role again, sees it for good.
+    pub fn is_unsettled(&self) -> bool {
+        self.trying_to_poll.load(SeqCst) != 0
     }
 
     /// Decides for I/O that is not polled, before there is any. Returns the role there is then.

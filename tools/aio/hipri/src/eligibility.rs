@@ -80,7 +80,7 @@ impl fmt::Display for Reason {
             Reason::Eventfd => "it completes through an eventfd",
             Reason::Buffered => "the file is not open with O_DIRECT",
             Reason::PollQueues => {
-                "the device has no poll queues; for NVMe, boot with nvme.poll_queues=1 or more"
+                "the device has no poll queues; `hipri-run --check FILE` says how it gets some"
             }
             Reason::DeviceUnknown => {
                 "/sys does not tell whether the device has poll queues; it must be mounted and \

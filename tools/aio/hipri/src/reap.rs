@@ -164,7 +164,9 @@ impl<S: System> Reading<'_, S> {
     /// How long the first wait may last, in which no signal is lost.
     fn first_patience(&self, side: Side) -> Patience {
         let patience = self.request.patience;
-        let wakes_for_sure = self.sleeps_on(side) && self.context.shadow().is_none();
+        let sleeps_for_good =
+            self.sleeps_on(side) && !self.context.is_unsettled() && self.sleeps_on(side);
+        let wakes_for_sure = sleeps_for_good && self.context.shadow().is_none();
         if wakes_for_sure && self.request.min == 1 {
             patience
         } else {
@@ -515,6 +517,22 @@ mod tests {
         assert_eq!(events, Ok(vec![7]));
         assert_eq!(*played.waits.borrow(), [(VISIBLE, 1, Patience::Forever)]);
         assert_eq!(context.sleepers.load(SeqCst), 0);
+    }
+
+    #[test]
+    fn a_wait_while_the_kernel_may_still_decide_for_polling_is_cut() {
+        let (context, played) = Played::with_context();
+        let attempt = || {
+            assert_eq!(context.decide_plain(), Role::Plain);
+            let start = played.now();
+            let patience = Patience::Nanos(5 * LOOK_AROUND);
+            assert_eq!(read(context, &played, (1, 8), patience), Ok(vec![]));
+            assert_eq!(played.now() - start, 5 * LOOK_AROUND);
+        };
+        context.try_to_poll(attempt, |()| false);
+        let waits = played.waits.borrow();
+        let first = (VISIBLE, 1, Patience::Nanos(LOOK_AROUND));
+        assert_eq!(waits.first(), Some(&first));
     }
 
     #[test]
