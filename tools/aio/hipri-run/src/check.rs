@@ -78,6 +78,7 @@ fn find(path: &Path) -> Vec<Finding> {
         Ok(file) => {
             findings.push(file.finding());
             findings.push(device::of(&file.metadata).finding());
+            findings.extend(file.placement());
             if findings.iter().all(Finding::is_good) {
                 findings.push(polled_read::attempt(&file));
             }

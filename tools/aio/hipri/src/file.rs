@@ -8,14 +8,14 @@
 //! is on one block device and sysfs cannot be read, as in a sandbox, nothing is polled. For a block
 //! device, and for a file system that is not on one, the kernel has the word then.
 //!
-//! A file system on several devices has the data of some files on another one than it names. Of XFS
-//! that are the files of its realtime device, which can be told by a flag. Of f2fs it may be any
-//! file, and neither the file nor `/sys/fs/f2fs` tells how many devices there are: so none is polled.
+//! Where the data of a file may be on another device than its status names, as with f2fs, nothing is
+//! polled either.
 
 use core::ffi::CStr;
 use core::fmt::Write;
 use core::mem::MaybeUninit;
 
+use aio_abi::placement::{may_be_elsewhere, Attributes, GET_ATTRIBUTES};
 use libc::{c_int, c_long, c_uint};
 
 use crate::line::Line;
@@ -74,24 +74,6 @@ fn is_elsewhere(fd: c_int, status: &libc::stat64) -> bool {
     is_regular && may_be_elsewhere(file_system(fd), || attributes(fd))
 }
 
-/// The same of a regular file on this file system, with these attributes; `None` where that could
-/// not be found out.
-fn may_be_elsewhere(
-    file_system: Option<c_uint>,
-    attributes: impl FnOnce() -> Option<c_uint>,
-) -> bool {
-    match file_system {
-        Some(XFS) => attributes().is_none_or(|flags| flags & REALTIME != 0),
-        Some(F2FS) | None => true,
-        Some(_) => false,
-    }
-}
-
-/// `XFS_SUPER_MAGIC`.
-const XFS: c_uint = 0x5846_5342;
-/// `F2FS_SUPER_MAGIC`.
-const F2FS: c_uint = 0xf2f5_2010;
-
 /// The magic number of the file system that the file behind `fd` is on.
 fn file_system(fd: c_int) -> Option<c_uint> {
     let mut statistics = MaybeUninit::<libc::statfs64>::zeroed();
@@ -109,26 +91,11 @@ fn file_system(fd: c_int) -> Option<c_uint> {
     (result == 0).then(|| unsafe { statistics.assume_init() }.f_type as c_uint)
 }
 
-/// `struct fsxattr`.
-#[repr(C)]
-#[derive(Default)]
-struct Attributes {
-    flags: c_uint,
-    others: [c_uint; 6],
-}
-
-/// `FS_IOC_FSGETXATTR`.
-const GET_ATTRIBUTES: c_long = 0x801c_581f_u32 as c_long;
-/// `FS_XFLAG_REALTIME`.
-const REALTIME: c_uint = 1 << 0;
-
-const _: () = assert!(size_of::<Attributes>() == 0x1c);
-
 /// The `FS_XFLAG_*` of the file behind `fd`.
 fn attributes(fd: c_int) -> Option<c_uint> {
     let mut attributes = Attributes::default();
     let place = (&raw mut attributes) as c_long;
-    let arguments = [fd.into(), GET_ATTRIBUTES, place, 0, 0, 0];
+    let arguments = [fd.into(), GET_ATTRIBUTES as c_long, place, 0, 0, 0];
     // SAFETY: there is room for the result.
     let result = unsafe { system_call(libc::SYS_ioctl, arguments) };
     (result == 0).then_some(attributes.flags)
@@ -290,22 +257,6 @@ mod tests {
         let sysfs = Sysfs::new("left", "");
         assert_eq!(sysfs.state(libc::S_IFBLK, (8, 0)), FileState::Pollable);
         assert_eq!(sysfs.state(libc::S_IFREG, (0, 42)), FileState::Pollable);
-    }
-
-    #[test]
-    fn a_file_of_several_devices_may_be_on_any() {
-        const PLAIN: c_uint = 1 << 31;
-        for (attributes, elsewhere) in [
-            (Some(PLAIN), false),
-            (Some(PLAIN | REALTIME), true),
-            (None, true),
-        ] {
-            assert_eq!(may_be_elsewhere(Some(XFS), || attributes), elsewhere);
-        }
-        for (file_system, elsewhere) in [(Some(F2FS), true), (Some(0xef53), false), (None, true)] {
-            let found = may_be_elsewhere(file_system, || unreachable!());
-            assert_eq!(found, elsewhere);
-        }
     }
 
     #[test]

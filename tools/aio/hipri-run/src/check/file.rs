@@ -8,6 +8,9 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use aio_abi::placement::{may_be_elsewhere, Attributes, GET_ATTRIBUTES};
+use libc::c_uint;
+
 use super::Finding;
 use crate::failure;
 
@@ -92,6 +95,42 @@ impl Direct {
         };
         Finding::good(format!("{shown} opens with O_DIRECT, {demand}"))
     }
+}
+
+impl Direct {
+    /// That hipri-run leaves the file alone, where its data may be on another device than the one
+    /// whose poll queues can be looked at.
+    pub fn placement(&self) -> Option<Finding> {
+        let elsewhere = self.metadata.is_file()
+            && may_be_elsewhere(file_system(&self.file), || attributes(&self.file));
+        elsewhere.then(|| {
+            Finding::bad(
+                "the file may be on another device than its file system names, as on f2fs and \
+                 on a realtime device of XFS: hipri-run does not poll for it",
+                "use a file on ext4, or on the data device of an xfs, or have the program set \
+                 IOCB_FLAG_HIPRI by itself",
+            )
+        })
+    }
+}
+
+/// The magic number of the file system that a file is on.
+fn file_system(file: &File) -> Option<c_uint> {
+    // SAFETY: all zeroes is a valid value, and there is room for one.
+    unsafe {
+        let mut statistics: libc::statfs64 = std::mem::zeroed();
+        let result = libc::fstatfs64(file.as_raw_fd(), &mut statistics);
+        (result == 0).then_some(statistics.f_type as c_uint)
+    }
+}
+
+/// The `FS_XFLAG_*` of a file.
+fn attributes(file: &File) -> Option<c_uint> {
+    let mut attributes = Attributes::default();
+    let place = &raw mut attributes;
+    // SAFETY: there is room for the result.
+    let result = unsafe { libc::ioctl(file.as_raw_fd(), GET_ATTRIBUTES as _, place) };
+    (result == 0).then_some(attributes.flags)
 }
 
 /// `O_DIRECT` is accepted, and has no effect.
@@ -193,6 +232,26 @@ mod tests {
         assert_eq!(direct.block(), 512);
         let finding = direct.finding().to_string();
         assert!(finding.contains("multiples of 512 bytes, in memory aligned to 4"));
+    }
+
+    #[test]
+    fn most_files_are_where_they_say() {
+        let file = File::open("/proc/self/exe").unwrap();
+        assert!(file_system(&file).is_some());
+        let mut direct = Direct {
+            path: "f".into(),
+            metadata: file.metadata().unwrap(),
+            file,
+            demand: Demand::Unknown,
+        };
+        assert_eq!(direct.placement(), None);
+        // A descriptor that tells nothing: the file was opened for its path only.
+        let options = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_PATH)
+            .clone();
+        direct.file = options.open("/proc/self/exe").unwrap();
+        assert_eq!(attributes(&direct.file), None);
     }
 
     #[test]

@@ -8,6 +8,8 @@
 
 use core::ffi::c_ulong;
 
+pub mod placement;
+
 /// What `io_setup` hands out: the address of the context's ring in user memory.
 pub type ContextId = c_ulong;
 
