@@ -62,6 +62,10 @@ const BATCH: usize = 32;
 /// Memory of so many kiocbs is kept for the next ones of a context.
 const MAX_SPARES: usize = 128;
 
+/// Nanoseconds that somebody who would not wait waits for who polls to leave, at most: that one may
+/// be a submitter in need of a tag, who leaves when the device has something.
+const MOMENT: i64 = 1_000_000;
+
 /// Why polling paused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Pause {
@@ -186,18 +190,18 @@ fn is_over(context: &Context, deadline: &Option<Deadline>) -> bool {
 /// Sleeps until nobody else polls. Fails where the wait of the system call is over: with `None`, or
 /// with the error it has without events.
 ///
-/// Who would not wait does so for what has completed already, as it would for the lock of a ring:
-/// who polls finds that, and leaves.
+/// Who would not wait does so for a moment, for what has completed already, as it would for the lock
+/// of a ring: who polls finds that, and leaves.
 #[cold]
 fn wait_for_turn(
     context: &Context,
     events: &Events,
     deadline: &Option<Deadline>,
 ) -> Result<(), Option<Error>> {
-    let leaves_soon = Some(Deadline::new(Patience::Forever));
+    let soon = Some(Deadline::new(Patience::Exactly(MOMENT)));
     let deadline = match deadline {
         Some(_) if !events.is_enough() => deadline,
-        _ if context.queue.has_completed() => &leaves_soon,
+        _ if context.queue.has_completed() => &soon,
         _ => return Err(None),
     };
     sleep_until(context, deadline, || context.queue.try_reap().is_some())
