@@ -38,6 +38,13 @@ Variables:
   MODE=NAME       Adds configs/NAME.config to the kernel's configuration
   MODE=matrix     For `test`: kernels configured and compiled otherwise, in turns
   ARCH=arm64      For `kernel`, `test` and `shell`: 64-bit Arm, cross-built and emulated
+  STAGE=A,B       For `test`: these stages only; of the self-tests, those in TESTS=C,D
+  SEED=N          For `test` and `soak`: other random programs, PROGRAMS=N of them in a test
+  SECONDS=N       For `test`: how long each fault lasts; MINUTES=N for `soak`
+  PART=NAME       For `bench`: this part only, in ROUNDS=N; with STRICT=1 a missed target fails
+  CHECK=1         For `series` and `deb`: build, boot and try each patch, or the packages
+  STEPS=N,M       For `series`: with CHECK=1, these patches only
+  SIGNED_OFF_BY=  For `series`: who signs, as \"Name <address>\", instead of git's user
   DEB_CONFIG=...  For `deb`: cloud or amd64, which are Debian's, or the path of your own";
 
 #[derive(Subcommand)]
@@ -46,17 +53,17 @@ enum Verb {
     Run,
     /// Run every test; the last line is `N passed, N failed`.
     Test,
-    /// Measure both kernels: instructions per I/O, and an emulated NVMe device.
+    /// Measure both kernels: instructions per I/O, an emulated NVMe device, delayed disks.
     Bench,
     /// Do AIO of all kinds at once, for an hour or MINUTES=N.
     Soak,
     /// Build the kernel and print the path of its image.
     Kernel,
-    /// Boot the kernel into an interactive shell with fio in it.
+    /// Boot the kernel into an interactive shell with fio, hipri-run and aio-bench.
     Shell,
     /// Format, lints, checkpatch, sparse and documentation, without booting.
     Check,
-    /// Write the patch series to build/series and verify it.
+    /// Write the patch series to build/series and verify it; with CHECK=1, patch by patch.
     Series,
     /// Make Debian packages of the kernel and of hipri-run; with CHECK=1, install and try them.
     Deb,
