@@ -62,8 +62,8 @@ const BATCH: usize = 32;
 /// Memory of so many kiocbs is kept for the next ones of a context.
 const MAX_SPARES: usize = 128;
 
-/// Nanoseconds that somebody who would not wait waits for who polls to leave, at most: that one may
-/// be a submitter in need of a tag, who leaves when the device has something.
+/// Nanoseconds that somebody who would not wait waits for who polls to leave. That one may be a
+/// submitter in need of a tag, who leaves when the device has something.
 const MOMENT: i64 = 1_000_000;
 
 /// Why polling paused.
@@ -198,31 +198,30 @@ fn wait_for_turn(
     events: &Events,
     deadline: &Option<Deadline>,
 ) -> Result<(), Option<Error>> {
-    let soon = Some(Deadline::new(Patience::Exactly(MOMENT)));
-    let deadline = match deadline {
-        Some(_) if !events.is_enough() => deadline,
-        _ if context.queue.has_completed() => &soon,
+    let patience = match deadline {
+        Some(deadline) if !events.is_enough() => deadline.patience(),
+        _ if context.queue.has_completed() => Patience::Exactly(MOMENT),
         _ => return Err(None),
     };
-    sleep_until(context, deadline, || context.queue.try_reap().is_some())
+    sleep_until(context, patience, || context.queue.try_reap().is_some())
 }
 
 /// Sleeps until something completes by itself, or there is something to poll for: it was submitted,
 /// or somebody else has left it who polled meanwhile.
 #[cold]
 fn wait_for_work(context: &Context, deadline: &Option<Deadline>) -> Result<(), Option<Error>> {
-    sleep_until(context, deadline, || context.queue.has_work())
+    let Some(deadline) = deadline else {
+        return Err(None);
+    };
+    sleep_until(context, deadline.patience(), || context.queue.has_work())
 }
 
 fn sleep_until(
     context: &Context,
-    deadline: &Option<Deadline>,
+    patience: Patience,
     mut ready: impl FnMut() -> bool,
 ) -> Result<(), Option<Error>> {
-    let Some(deadline) = deadline else {
-        return Err(None);
-    };
-    let woken = context.wait.wait(deadline.patience(), 1, || {
+    let woken = context.wait.wait(patience, 1, || {
         if context.is_dead() || ready() {
             Look::Done
         } else {

@@ -427,7 +427,7 @@ TEST_F(striped, one_io_takes_more_tags_than_there_are)
 	EXPECT_EQ(SIZE, submit_and_wait(self->ctx, &iocb));
 	EXPECT_GT(PROMPT_MS, now_ms() - start);
 
-	/* What is not split is polled. */
+	/* What is not split is no different from ever. */
 	prep(&iocb, true, IOCB_CMD_PREAD, self->fd, self->buf, STRIPE, 0);
 	EXPECT_EQ(STRIPE, submit_and_wait(self->ctx, &iocb));
 }
