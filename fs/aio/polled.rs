@@ -190,8 +190,8 @@ fn is_over(context: &Context, deadline: &Option<Deadline>) -> bool {
 /// Sleeps until nobody else polls. Fails where the wait of the system call is over: with `None`, or
 /// with the error it has without events.
 ///
-/// Who would not wait does so for a moment, for what has completed already, as it would for the lock
-/// of a ring: who polls finds that, and leaves.
+/// Who would not wait does so for a moment, for what has completed already, as it would for the
+/// lock of a ring: who polls finds that, and leaves.
 #[cold]
 fn wait_for_turn(
     context: &Context,
