@@ -71,7 +71,8 @@ fn linkages(is_watched: bool) -> (&'static [&'static str], &'static [&'static st
 
 /// One to a line.
 fn lines(items: &[impl Display]) -> String {
-    items.iter().map(|item| format!("{item}\n")).collect()
+    let lines = items.iter().map(|item| format!("{item}\n"));
+    lines.collect::<Vec<_>>().concat()
 }
 
 fn case_of(section: &Section) -> Case {
