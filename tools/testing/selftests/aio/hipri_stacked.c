@@ -365,6 +365,45 @@ TEST_F(mapped, has_io_wait_while_it_is_suspended)
 	EXPECT_EQ(BLOCK, event.res);
 }
 
+/* Two disks, and what a target of the device mapper makes of them */
+
+struct pair {
+	int first;
+	int second;
+	int fd;			/* what is above */
+};
+
+/* Returns 0, or -1 and skip_reason. */
+static int pair_make(struct pair *pair, const struct nullb_setting *settings,
+		     const char *target, const char *parameters)
+{
+	const struct dm_piece piece = {
+		.len = PIECE, .target = target, .parameters = parameters,
+	};
+	char path[64];
+
+	if (!kernel_polls())
+		return -1;
+	dm_remove(MAPPED);
+	pair->first = nullb_make(FIRST, settings);
+	pair->second = nullb_make(SECOND, settings);
+	if (pair->first < 0 || pair->second < 0 ||
+	    dm_make(MAPPED, &piece, 1, path, sizeof(path)))
+		return -1;
+	pair->fd = open_above(path);
+	return 0;
+}
+
+static void pair_remove(struct pair *pair)
+{
+	close(pair->fd);
+	dm_remove(MAPPED);
+	close(pair->first);
+	close(pair->second);
+	nullb_remove(FIRST);
+	nullb_remove(SECOND);
+}
+
 /* Stripes of two disks that have few tags */
 
 #define STRIPE		4096
@@ -372,9 +411,7 @@ TEST_F(mapped, has_io_wait_while_it_is_suspended)
 FIXTURE(striped)
 {
 	aio_context_t ctx;
-	int first;
-	int second;
-	int fd;
+	struct pair pair;
 	char *buf;
 };
 
@@ -385,22 +422,11 @@ FIXTURE_SETUP(striped)
 		{ "hw_queue_depth", 4 },
 		{ NULL, 0 },
 	};
-	static const struct dm_piece piece = {
-		.len = PIECE, .target = "striped",
-		.parameters = "2 8 /dev/" FIRST " 0 /dev/" SECOND " 0",
-	};
-	char path[64];
+	static const char parameters[] = "2 8 /dev/" FIRST " 0 /dev/" SECOND " 0";
 
-	if (!kernel_polls())
+	if (pair_make(&self->pair, settings, "striped", parameters))
 		SKIP(return, "%s", skip_reason);
-	dm_remove(MAPPED);
-	self->first = nullb_make(FIRST, settings);
-	self->second = nullb_make(SECOND, settings);
-	if (self->first < 0 || self->second < 0 ||
-	    dm_make(MAPPED, &piece, 1, path, sizeof(path)))
-		SKIP(return, "%s", skip_reason);
-	self->fd = open_above(path);
-	ASSERT_LE(0, self->fd);
+	ASSERT_LE(0, self->pair.fd);
 	self->buf = map_memory(SIZE);
 	ASSERT_TRUE(!!self->buf);
 	ASSERT_EQ(0, sys_io_setup(1, &self->ctx));
@@ -409,12 +435,7 @@ FIXTURE_SETUP(striped)
 FIXTURE_TEARDOWN(striped)
 {
 	sys_io_destroy(self->ctx);
-	close(self->fd);
-	dm_remove(MAPPED);
-	close(self->first);
-	close(self->second);
-	nullb_remove(FIRST);
-	nullb_remove(SECOND);
+	pair_remove(&self->pair);
 }
 
 /* The last of its parts need the tags that the first ones hold. */
@@ -423,12 +444,12 @@ TEST_F(striped, one_io_takes_more_tags_than_there_are)
 	long long start = now_ms();
 	struct iocb iocb;
 
-	prep(&iocb, true, IOCB_CMD_PREAD, self->fd, self->buf, SIZE, 0);
+	prep(&iocb, true, IOCB_CMD_PREAD, self->pair.fd, self->buf, SIZE, 0);
 	EXPECT_EQ(SIZE, submit_and_wait(self->ctx, &iocb));
 	EXPECT_GT(PROMPT_MS, now_ms() - start);
 
 	/* What is not split is no different from ever. */
-	prep(&iocb, true, IOCB_CMD_PREAD, self->fd, self->buf, STRIPE, 0);
+	prep(&iocb, true, IOCB_CMD_PREAD, self->pair.fd, self->buf, STRIPE, 0);
 	EXPECT_EQ(STRIPE, submit_and_wait(self->ctx, &iocb));
 }
 
@@ -530,9 +551,7 @@ TEST_F(unpolled, half_of_a_mapped_device)
 FIXTURE(replaced)
 {
 	aio_context_t ctx;
-	int first;
-	int second;
-	int fd;
+	struct pair pair;
 	char *buf;
 };
 
@@ -555,21 +574,10 @@ FIXTURE_VARIANT_ADD(replaced, raid1) {
 FIXTURE_SETUP(replaced)
 {
 	static const struct nullb_setting settings[] = { { "size", 64 }, { NULL, 0 } };
-	const struct dm_piece piece = {
-		.len = PIECE, .target = variant->target, .parameters = variant->parameters,
-	};
-	char path[64];
 
-	if (!kernel_polls())
+	if (pair_make(&self->pair, settings, variant->target, variant->parameters))
 		SKIP(return, "%s", skip_reason);
-	dm_remove(MAPPED);
-	self->first = nullb_make(FIRST, settings);
-	self->second = nullb_make(SECOND, settings);
-	if (self->first < 0 || self->second < 0 ||
-	    dm_make(MAPPED, &piece, 1, path, sizeof(path)))
-		SKIP(return, "%s", skip_reason);
-	self->fd = open_above(path);
-	ASSERT_LE(0, self->fd);
+	ASSERT_LE(0, self->pair.fd);
 	self->buf = map_memory(BLOCK);
 	ASSERT_TRUE(!!self->buf);
 	ASSERT_EQ(0, sys_io_setup(1, &self->ctx));
@@ -578,18 +586,13 @@ FIXTURE_SETUP(replaced)
 FIXTURE_TEARDOWN(replaced)
 {
 	sys_io_destroy(self->ctx);
-	close(self->fd);
-	dm_remove(MAPPED);
-	close(self->first);
-	close(self->second);
-	nullb_remove(FIRST);
-	nullb_remove(SECOND);
+	pair_remove(&self->pair);
 }
 
 /* Nobody would find it. */
 TEST_F(replaced, is_not_polled)
 {
-	EXPECT_TRUE(refuses_to_poll(self->ctx, self->fd, self->buf));
+	EXPECT_TRUE(refuses_to_poll(self->ctx, self->pair.fd, self->buf));
 }
 
 TEST_F(unpolled, a_loop_device)
